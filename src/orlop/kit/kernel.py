@@ -1,0 +1,111 @@
+"""The door to system calls that Python 3.11 does not wrap: mounts, namespaces, openat2, pidfds.
+
+Every function raises OSError with the call and the path in it; callers turn that into an OrlopError
+that knows the object. See mount(2), unshare(2), setns(2), openat2(2), syncfs(2).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+# mount(2)
+MS_RDONLY = 0x1
+MS_NOSUID = 0x2
+MS_NODEV = 0x4
+MS_NOEXEC = 0x8
+MS_REMOUNT = 0x20
+MS_BIND = 0x1000
+MS_MOVE = 0x2000
+MS_REC = 0x4000
+MS_UNBINDABLE = 1 << 17
+MS_PRIVATE = 1 << 18
+MS_SLAVE = 1 << 19
+MS_SHARED = 1 << 20
+
+# umount2(2)
+MNT_DETACH = 0x2
+UMOUNT_NOFOLLOW = 0x8
+
+# clone(2) name-space flags
+CLONE_NEWNS = 0x00020000
+CLONE_NEWCGROUP = 0x02000000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+
+# openat2(2)
+RESOLVE_NO_XDEV = 0x01
+RESOLVE_NO_MAGICLINKS = 0x02
+RESOLVE_NO_SYMLINKS = 0x04
+RESOLVE_BENEATH = 0x08
+RESOLVE_IN_ROOT = 0x10
+
+_SYS_OPENAT2 = 437  # the same on every architecture that has it
+
+
+class _OpenHow(ctypes.Structure):
+    _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
+
+
+def _check(result: int, call: str, path: str | bytes = "") -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        name = os.fsdecode(path)
+        raise OSError(number, f"{call}: {os.strerror(number)}", name or None)
+    return result
+
+
+def mount(source: str, target: str, fstype: str = "", flags: int = 0, data: str = "") -> None:
+    """mount(2). `fstype` and `data` may be empty, as a bind mount wants them."""
+    _check(
+        _libc.mount(
+            os.fsencode(source),
+            os.fsencode(target),
+            fstype.encode() or None,
+            ctypes.c_ulong(flags),
+            os.fsencode(data) or None,
+        ),
+        "mount",
+        target,
+    )
+
+
+def umount(target: str, flags: int = 0) -> None:
+    """umount2(2); symbolic links are never followed."""
+    _check(_libc.umount2(os.fsencode(target), flags | UMOUNT_NOFOLLOW), "umount2", target)
+
+
+def unshare(flags: int) -> None:
+    """unshare(2) for the calling thread only: call it in a thread that ends afterwards."""
+    _check(_libc.unshare(flags), "unshare")
+
+
+def setns(fd: int, kind: int = 0) -> None:
+    """setns(2) for the calling thread only: call it in a thread that ends afterwards."""
+    _check(_libc.setns(fd, kind), "setns")
+
+
+def openat2(directory: int, path: str | bytes, flags: int, *, mode: int = 0, resolve: int = 0) -> int:
+    """openat2(2): a new file descriptor, close-on-exec. The caller closes it."""
+    how = _OpenHow(flags | os.O_CLOEXEC, mode, resolve)
+    raw = os.fsencode(path)
+    return _check(
+        _libc.syscall(_SYS_OPENAT2, directory, raw, ctypes.byref(how), ctypes.c_size_t(ctypes.sizeof(how))),
+        "openat2",
+        raw,
+    )
+
+
+def syncfs(fd: int) -> None:
+    """syncfs(2): everything written so far to the file system that `fd` is on is durable."""
+    _check(_libc.syncfs(fd), "syncfs")
+
+
+def prctl(option: int, argument: int) -> None:
+    """prctl(2) with one argument, such as PR_SET_CHILD_SUBREAPER."""
+    _check(_libc.prctl(option, ctypes.c_ulong(argument), 0, 0, 0), "prctl")

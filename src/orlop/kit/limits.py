@@ -1,0 +1,66 @@
+"""Every limit of Orlop in one place: sizes in bytes, times in seconds, counts and depths as numbers.
+
+A bound that an operator may move is also a key of the configuration file; the value here is its default.
+"""
+
+from __future__ import annotations
+
+KIB = 1024
+MIB = 1024 * KIB
+GIB = 1024 * MIB
+
+# Processes
+PROCESS_OUTPUT = 8 * MIB  # captured output of one child; more is an error, never a truncated success
+PROCESS_TIMEOUT = 120.0  # a child that was given no time of its own
+RUNTIME_TIMEOUT = 60.0  # crun/runc create, start, delete, ...
+CNI_TIMEOUT = 60.0  # one plugin's ADD, DEL or CHECK
+CREDENTIAL_HELPER_TIMEOUT = 15.0
+
+# Locks and databases
+LOCK_TIMEOUT = 600.0  # waiting for another process to finish the same layer
+DATABASE_BUSY = 60.0  # waiting for another process's transaction
+
+# Documents
+MANIFEST_SIZE = 4 * MIB  # manifests and indexes, as the distribution specification recommends
+IMAGE_CONFIG_SIZE = 8 * MIB
+INDEX_DEPTH = 4  # indexes within indexes
+LAYERS_PER_IMAGE = 500  # overlayfs mounts at most 500 lower folders
+YAML_SIZE = 16 * MIB  # one `play` file
+YAML_DEPTH = 100
+CONFIG_FILE_SIZE = 1 * MIB  # orlop.toml, registries.conf, auth.json
+ETC_PASSWD_SIZE = 1 * MIB  # of an image: read with this bound, hostile by assumption
+NAME_LENGTH = 253  # pods, volumes, names in Kubernetes' sense
+
+# Archives: a layer beyond any of these is refused whole
+LAYER_UNPACKED = 64 * GIB
+LAYER_ENTRIES = 2_000_000
+LAYER_RATIO = 1100  # unpacked : packed once past RATIO_FLOOR; deflate's own best is 1032
+RATIO_FLOOR = 256 * MIB
+TAR_HEADER = 1 * MIB  # PAX records and GNU long names of one entry
+PATH_LENGTH = 4096
+PATH_DEPTH = 512
+XATTR_SIZE = 64 * KIB
+
+# Registries
+HTTP_CONNECT_TIMEOUT = 10.0
+HTTP_READ_TIMEOUT = 60.0
+HTTP_ATTEMPTS = 6  # of one request, the first included
+HTTP_BACKOFF = 0.2  # first wait; doubles up to HTTP_BACKOFF_MAX, with jitter
+HTTP_BACKOFF_MAX = 10.0
+HTTP_REDIRECTS = 10
+PARALLEL_BLOBS = 6
+
+# Containers
+STOP_GRACE = 10  # seconds between SIGTERM and SIGKILL where nobody said otherwise
+LOG_SIZE = 10 * MIB  # a container's log file is rotated beyond this
+LOG_FILES = 5  # kept per container, the current one included
+LOG_LINE = 16 * KIB  # conmon splits longer lines into partial records
+EXEC_OUTPUT = 16 * MIB  # captured output of one synchronous exec
+PIDS_PER_CONTAINER = 32_768  # where no limit was declared
+CONTAINERS_PER_POD = 64
+
+# Supervisor
+BACKOFF_FIRST = 10.0  # CrashLoopBackOff as the kubelet has it: 10 s, doubled up to 300 s ...
+BACKOFF_MAX = 300.0
+BACKOFF_RESET = 600.0  # ... and forgotten after ten minutes of running well
+REPLICAS = 500

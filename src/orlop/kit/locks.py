@@ -1,0 +1,87 @@
+"""File locks (flock(2)): released by the kernel when their holder dies, so a kill -9 blocks nobody.
+
+Each acquisition opens the file anew, so two threads of one process exclude each other as two processes do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator
+
+from orlop.kit import limits
+from orlop.kit.errors import TimedOut
+
+_POLL_FIRST = 0.001
+_POLL_MAX = 0.1
+
+
+@contextlib.contextmanager
+def hold(
+    path: str,
+    *,
+    shared: bool = False,
+    timeout: float = limits.LOCK_TIMEOUT,
+    tick: Callable[[], None] | None = None,
+) -> Iterator[None]:
+    """Hold the lock `path` (made, with its folder, if absent) for the `with` block.
+
+    `tick` is called between attempts and may raise to give up, as a cancelled task does.
+    Raises TimedOut after `timeout` seconds.
+    """
+    descriptor = _acquire(path, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, timeout, tick)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def attempt(path: str) -> Iterator[bool]:
+    """Hold the lock if nobody else does: yields whether it is held."""
+    descriptor = _open(path)
+    try:
+        yield _try(descriptor, fcntl.LOCK_EX)
+    finally:
+        os.close(descriptor)
+
+
+def _acquire(path: str, kind: int, timeout: float, tick: Callable[[], None] | None) -> int:
+    descriptor = _open(path)
+    deadline = time.monotonic() + timeout
+    pause = _POLL_FIRST
+    try:
+        while not _try(descriptor, kind):
+            if tick is not None:
+                tick()
+            if time.monotonic() > deadline:
+                raise TimedOut(
+                    path,
+                    f"another process holds this lock for more than {timeout:g} s",
+                    hint=f"see who holds it with: fuser -v {path}",
+                )
+            time.sleep(pause)
+            pause = min(pause * 2, _POLL_MAX)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _open(path: str) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+    try:
+        return os.open(path, flags, 0o600)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        return os.open(path, flags, 0o600)
+
+
+def _try(descriptor: int, kind: int) -> bool:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,99 @@
+"""Pods and containers: what is asked for, and what is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from orlop.network.model import Addresses, PortMapping
+from orlop.runtime.model import Device, Mount, Resources, Security
+
+
+@dataclass(frozen=True)
+class DNS:
+    """resolv.conf of the pod. All empty: the machine's, with loopback servers left out."""
+
+    servers: tuple[str, ...] = ()
+    searches: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SandboxConfig:
+    """A pod without its containers. (name, namespace, uid, attempt) identifies it: asked twice, one pod."""
+
+    name: str
+    uid: str
+    namespace: str = "default"
+    attempt: int = 0
+    hostname: str = ""
+    network: str = "pod"  # "pod" (CNI), "none" (loopback only) or "host"
+    host_ipc: bool = False
+    host_pid: bool = False
+    shared_pid: bool = False
+    ports: tuple[PortMapping, ...] = ()
+    dns: DNS = DNS()
+    host_aliases: tuple[tuple[str, tuple[str, ...]], ...] = ()  # (address, names)
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+    resources: Resources = Resources()  # of the pod's cgroup as a whole
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ContainerConfig:
+    """A container of a pod. (sandbox, name, attempt) identifies it. None in command/args: the image's."""
+
+    name: str
+    image: str  # a reference or an image ID that the store has
+    attempt: int = 0
+    command: tuple[str, ...] | None = None  # replaces the image's entrypoint
+    args: tuple[str, ...] | None = None  # replaces the image's command
+    env: tuple[tuple[str, str], ...] = ()
+    working_dir: str = ""
+    mounts: tuple[Mount, ...] = ()
+    devices: tuple[Device, ...] = ()
+    resources: Resources = Resources()
+    security: Security = Security()
+    terminal: bool = False
+    stdin: bool = False
+    stdin_once: bool = False
+    stop_signal: str = ""  # "": the image's, else SIGTERM
+    log_path: str = ""  # "": the node's own place
+    remove: bool = False  # removed, with its sandbox if that is then empty, when it has exited (`run --rm`)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """A pod as it is. `state` is "ready" or "notready"; `created` in seconds since the epoch."""
+
+    id: str
+    config: SandboxConfig
+    state: str
+    created: float
+    addresses: Addresses = Addresses()
+
+
+@dataclass(frozen=True)
+class Container:
+    """A container as it is. `state` is "created", "running", "exited" or "unknown".
+
+    `reason` is "", "Completed", "Error", "OOMKilled" or "Lost" (the machine rebooted, or its exit was not
+    recorded); times in seconds since the epoch, 0 where it has not happened.
+    """
+
+    id: str
+    sandbox_id: str
+    config: ContainerConfig
+    image_id: str
+    state: str
+    created: float
+    started: float = 0.0
+    finished: float = 0.0
+    exit_code: int = 0
+    reason: str = ""
+    message: str = ""
+    pid: int = 0
+    log_path: str = ""

@@ -1,0 +1,98 @@
+"""What a container is asked to be: the values that `pod` hands down. No defaults of an image in here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Mount:
+    """A bind mount or a tmpfs. `source` empty means tmpfs, with `size` bytes (0: half the memory)."""
+
+    destination: str
+    source: str = ""
+    read_only: bool = False
+    propagation: str = "rprivate"  # rprivate | rslave | rshared
+    size: int = 0
+    sub_path: str = ""  # below source; resolved without ever leaving it (CVE-2017-1002101's class)
+
+
+@dataclass(frozen=True)
+class Resources:
+    """Limits and weights. 0 or "" is "not set". Memory in bytes, CPU in thousandths of a core."""
+
+    cpu_request: int = 0  # millicores: shares (v1) or weight (v2)
+    cpu_limit: int = 0  # millicores: quota over a period of 100 ms
+    memory_limit: int = 0
+    memory_request: int = 0
+    memory_swap: int = 0  # memory + swap; 0: equal to memory_limit
+    pids: int = 0
+    cpuset_cpus: str = ""
+    oom_score_adj: int | None = None
+    hugepages: Mapping[str, int] = field(default_factory=dict)  # page size ("2MB") -> bytes
+
+
+@dataclass(frozen=True)
+class Security:
+    """`seccomp` is "default", "unconfined" or the path of a JSON profile in the OCI form."""
+
+    privileged: bool = False
+    user: str = ""  # "uid[:gid]" or "name[:group]"; "" is the image's
+    groups: tuple[int, ...] = ()
+    add_capabilities: tuple[str, ...] = ()
+    drop_capabilities: tuple[str, ...] = ()
+    read_only_root: bool = False
+    no_new_privileges: bool = False
+    seccomp: str = "default"
+    masked_paths: tuple[str, ...] | None = None  # None: the field's default list
+    read_only_paths: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Device:
+    host_path: str
+    path: str
+    permissions: str = "rwm"
+
+
+@dataclass(frozen=True)
+class Process:
+    """What runs. `args` is complete (entrypoint and command already joined)."""
+
+    args: tuple[str, ...]
+    env: tuple[str, ...] = ()  # "NAME=value"
+    cwd: str = "/"
+    terminal: bool = False
+    stdin: bool = False
+    stop_signal: str = "SIGTERM"
+
+
+@dataclass(frozen=True)
+class Namespaces:
+    """Paths of pinned namespaces to join; "" makes a new one, "host" shares the machine's."""
+
+    network: str = ""
+    ipc: str = ""
+    uts: str = ""
+    pid: str = ""
+    cgroup: str = ""
+    user: str = ""
+
+
+@dataclass(frozen=True)
+class ContainerSpec:
+    """Everything that the runtime needs for one container. `id` is 64 hex digits."""
+
+    id: str
+    root: str  # the mounted root file system
+    process: Process
+    cgroup: str  # path below every controller, such as /orlop/pod<id>/<container id>
+    namespaces: Namespaces = Namespaces()
+    security: Security = Security()
+    resources: Resources = Resources()
+    mounts: tuple[Mount, ...] = ()
+    devices: tuple[Device, ...] = ()
+    hostname: str = ""
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
