@@ -1,1 +1,1 @@
-"""Orlop's tests: one folder a package, real parts (registries, crun, conmon, CNI plugins), fakes only at ports."""
+"""Orlop's tests: one folder a package, real parts, fakes only at ports."""
