@@ -1,0 +1,54 @@
+# Orlop from a fresh clone. `make` alone lists what there is.
+
+VENV := .venv
+STAMPS := .cache
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help up down check test bench lock wheel docs clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+up: $(STAMPS)/program ## install, start the node, run examples/hello, say how to reach it
+	@$(BIN)/python -m tools.up
+
+down: ## stop it and clean everything that `make up` made
+	@if [ -x $(BIN)/python ]; then $(BIN)/python -m tools.down; fi
+
+check: $(STAMPS)/developer ## format, types, import contracts, spelling, unit tests: under a minute
+	@$(BIN)/python -m tools.check
+
+test: $(STAMPS)/developer $(STAMPS)/test-packages ## install what the tests need and run every test
+	@$(BIN)/python -m tools.test
+
+bench: $(STAMPS)/developer $(STAMPS)/test-packages ## measure against podman and containerd, print the ratios
+	@$(BIN)/python -m bench
+
+docs: $(STAMPS)/developer ## write anew what is generated from the source: docs/cli.md, man pages
+	@$(BIN)/python -m tools.docs
+
+wheel: $(STAMPS)/developer ## build dist/orlop-*.whl
+	@$(BIN)/python -m pip --disable-pip-version-check wheel -q --no-deps --wheel-dir dist .
+
+lock: $(STAMPS)/developer ## resolve pyproject.toml into the two lock files anew
+	@$(BIN)/python -m tools.lock
+
+clean: ## remove what was built here (the node is left alone: make down)
+	rm -rf $(VENV) $(STAMPS) dist
+
+$(STAMPS)/packages: tools/packages.sh
+	@sh tools/packages.sh run
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/test-packages: tools/packages.sh
+	@sh tools/packages.sh test
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/program: $(STAMPS)/packages requirements.lock pyproject.toml tools/venv.sh
+	@sh tools/venv.sh $(VENV) requirements.lock
+	@touch $@
+
+$(STAMPS)/developer: $(STAMPS)/program requirements-dev.lock
+	@sh tools/venv.sh $(VENV) requirements-dev.lock
+	@touch $@
