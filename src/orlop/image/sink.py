@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Protocol
 
 from orlop.image.digest import Digest
 from orlop.kit.progress import Meter
+from orlop.kit.value import dataclass
 
 
 class Reader(Protocol):

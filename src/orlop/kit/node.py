@@ -10,7 +10,8 @@ All names that live outside these folders (bridges, cgroups, iptables chains) ca
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+
+from orlop.kit.value import dataclass
 
 DEFAULT_ROOT = "/var/lib/orlop"
 DEFAULT_STATE = "/run/orlop"

@@ -9,10 +9,10 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from orlop.kit import limits
 from orlop.kit.errors import LimitExceeded, NotFound, ProcessFailed, TimedOut
+from orlop.kit.value import dataclass
 
 #: What a child gets when its caller names no environment: enough to find programs, nothing of the user's.
 MINIMAL_ENV: Mapping[str, str] = {

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
+from orlop.kit.value import dataclass, field
 from orlop.network.model import Addresses, PortMapping
 from orlop.runtime.model import Device, Mount, Resources, Security
 
