@@ -1,9 +1,10 @@
 """Frozen dataclasses that cost nothing at start.
 
-`from orlop.kit.value import dataclass, field` gives what the same words from `dataclasses` give, for values: frozen, compared and hashed by their fields. Type checkers see the standard ones. The difference is
-time: `dataclasses` pulls in `inspect` and compiles code for every class (11 ms and 0.4 ms a class on the
-machine of docs/benchmarks.md, 30 ms of the 55 that `orlop run` has), this makes a class in 15 microseconds.
-`dataclasses.replace`, `fields` and `asdict` work on such values; the module is imported when they are asked.
+`from orlop.kit.value import dataclass, field` gives what the same words from `dataclasses` give, for
+values: frozen, compared and hashed by their fields. Type checkers see the standard ones. The difference is
+time: `dataclasses` pulls in `inspect` and compiles code for every class (11 ms, and 0.4 ms a class, on the
+machine of docs/benchmarks.md; `orlop run` has 55 in all), this makes a class in 15 microseconds.
+`dataclasses.replace`, `fields` and `asdict` work on such values; that module is imported when they are used.
 """
 
 from __future__ import annotations
