@@ -7,11 +7,9 @@ where a file exists.
 
 from __future__ import annotations
 
-import dataclasses
-import glob
 import os
 from collections.abc import Mapping
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar
 
 from orlop.kit import limits
 from orlop.kit.errors import InvalidInput
@@ -53,6 +51,9 @@ class Config:
         given = self._values.get(name, {})
         if not given:
             return schema()
+        import dataclasses  # slow to import, and needed only by nodes that are configured
+        from typing import get_type_hints
+
         types = get_type_hints(schema)
         known = {field.name for field in dataclasses.fields(schema)}  # type: ignore[arg-type]
         values: dict[str, Any] = {}
@@ -68,7 +69,11 @@ class Config:
 
 
 def _files(path: str) -> list[str]:
-    found = sorted(glob.glob(os.path.join(glob.escape(path) + ".d", "*.toml")))
+    try:
+        names = sorted(name for name in os.listdir(f"{path}.d") if name.endswith(".toml"))
+    except (FileNotFoundError, NotADirectoryError):
+        names = []
+    found = [os.path.join(f"{path}.d", name) for name in names]
     if os.path.exists(path):
         return [path, *found]
     if path != DEFAULT_CONFIG and not found:
@@ -88,7 +93,7 @@ def _parse(path: str) -> dict[str, Any]:
 def _converted(where: str, value: object, wanted: Any) -> object:
     if wanted is float and type(value) is int:
         return float(value)
-    if get_args(wanted) == (str, ...):
+    if wanted == tuple[str, ...]:
         if isinstance(value, list) and all(isinstance(item, str) for item in value):
             return tuple(value)
         raise InvalidInput(where, "is not a list of strings", hint='write it as ["...", "..."]')

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
 from collections.abc import Iterator
 
 from orlop.kit import kernel
@@ -64,6 +63,8 @@ def remove_tree(path: str) -> None:
 
     Raises Conflict where something is still mounted below.
     """
+    import shutil  # 4 ms, which starting a container need not pay
+
     try:
         shutil.rmtree(path)
     except NotADirectoryError:

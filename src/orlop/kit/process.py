@@ -189,6 +189,7 @@ class _Exchange:
         self.err = bytearray()
         self._pending = memoryview(stdin)
         self._limit = limit
+        self._in: int | None = None
         self._open: set[int] = set()
 
     def __enter__(self) -> _Exchange:
@@ -202,7 +203,9 @@ class _Exchange:
         """Start the child with our pipes as its streams, and keep our ends only."""
         out, out_write = self._pipe()
         err, err_write = self._pipe()
-        in_read, self._in = self._pipe() if self._pending else (None, None)
+        in_read = None
+        if self._pending:
+            in_read, self._in = self._pipe()
         self._collected = {out: self.out, err: self.err}
         child = spawn(argv, env=env, pass_fds=pass_fds, stdin=in_read, stdout=out_write, stderr=err_write)
         for theirs in (out_write, err_write, in_read):
