@@ -25,15 +25,17 @@ def hold(
     shared: bool = False,
     timeout: float = limits.LOCK_TIMEOUT,
     tick: Callable[[], None] | None = None,
-) -> Iterator[None]:
+) -> Iterator[int]:
     """Hold the lock `path` (made, with its folder, if absent) for the `with` block.
+
+    Yields its descriptor: a child that inherits it keeps the lock for as long as the child lives.
 
     `tick` is called between attempts and may raise to give up, as a cancelled task does.
     Raises TimedOut after `timeout` seconds.
     """
     descriptor = _acquire(path, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, timeout, tick)
     try:
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)
 
