@@ -1,4 +1,4 @@
-"""`make check`: format, lint, types, import contracts, spelling, unit tests. All of them run; all are reported."""
+"""`make check`: format, lint, types, import contracts, spelling, unit tests; all run, all are reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Resolve pyproject.toml into requirements.lock (to run) and requirements-dev.lock (to develop), with hashes."""
+"""Resolve pyproject.toml into requirements.lock (to run) and requirements-dev.lock (to develop)."""
 
 from __future__ import annotations
 

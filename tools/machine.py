@@ -1,4 +1,4 @@
-"""What a machine needs beyond packages: crun refuses a hybrid cgroup tree until every v1 controller is mounted.
+"""What a machine needs beyond packages: crun refuses a hybrid cgroup tree unless hugetlb is mounted.
 
 cgroup v1 in hybrid form (v1 controllers beside an almost empty v2 tree) is what some VMs and old
 distributions have. crun 1.8 then wants `hugetlb` as a v1 mount too. Pure v2 machines need nothing.
