@@ -61,6 +61,10 @@ LOG_LINE = 16 * KIB  # conmon splits longer lines into partial records
 EXEC_OUTPUT = 16 * MIB  # captured output of one synchronous exec
 PIDS_PER_CONTAINER = 32_768  # where no limit was declared
 CONTAINERS_PER_POD = 64
+SHM_SIZE = 64 * MIB  # /dev/shm of a pod
+EXIT_RECORD = 5.0  # conmon writes the exit code this soon after the last process is gone, or never
+KILL_WAIT = 10.0  # from SIGKILL to the end of every process
+COPY_ENTRIES = 2_000_000  # files in one `cp`
 
 # Supervisor
 BACKOFF_FIRST = 10.0  # CrashLoopBackOff as the kubelet has it: 10 s, doubled up to 300 s ...
