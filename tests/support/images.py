@@ -22,12 +22,13 @@ import urllib.parse
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import urllib3
 import zstandard
 
-from tests.support.registry import Registry
+if TYPE_CHECKING:  # `make up` pushes the example's image without what only the tests install
+    from tests.support.registry import Registry
 
 OCI = "oci"
 DOCKER = "docker"
