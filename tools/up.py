@@ -1,4 +1,4 @@
-"""`make up`: prepare the machine, start the node, run examples/hello from a real registry, say how to reach it.
+"""`make up`: prepare the machine, run examples/hello from a real registry, say how to reach it.
 
 Each step first looks whether it is done: a second run changes nothing and takes about a second.
 """
