@@ -1,0 +1,62 @@
+"""The table of commands: what there is, where it is, and what it does in a line. Imports nothing.
+
+A command is a module with `DESCRIPTION`, `EXAMPLES`, `add_arguments(parser)` and `run(context, arguments)`
+(the port is `orlop.cli.parser.Command`); the table's line is its summary everywhere.
+"""
+
+from __future__ import annotations
+
+#: The words that a user types -> (module below orlop.cli, summary).
+COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
+    ("run",): ("container.run", "Run a command in a new container"),
+    ("play",): ("play", "Make what a Kubernetes YAML file declares, keep it so, or take it away"),
+    ("ps",): ("container.ps", "List containers"),
+    ("logs",): ("container.logs", "Print what a container wrote"),
+    ("exec",): ("container.exec", "Run a command in a running container"),
+    ("attach",): ("container.attach", "Connect the terminal to a running container"),
+    ("inspect",): ("container.inspect", "Print everything that is known of containers"),
+    ("stop",): ("container.stop", "Stop containers"),
+    ("remove",): ("container.remove", "Remove containers"),
+    ("stats",): ("container.stats", "Show what containers use: CPU, memory, network, disk, processes"),
+    ("cp",): ("container.cp", "Copy files into or out of a container"),
+    ("image", "pull"): ("image.pull", "Fetch images from their registries"),
+    ("image", "list"): ("image.list", "List the images that are stored here"),
+    ("image", "inspect"): ("image.inspect", "Print everything that is known of images"),
+    ("image", "remove"): ("image.remove", "Remove names of images, and images that have none left"),
+    ("image", "tag"): ("image.tag", "Give an image one more name"),
+    ("image", "mount"): ("image.mount", "Mount an image's file system read-only and print where"),
+    ("image", "unmount"): ("image.unmount", "Take an image's mount away"),
+    ("store", "check"): ("store.check", "Verify everything that is stored, and repair it if asked to"),
+    ("store", "df"): ("store.df", "Show what takes how much disk space"),
+    ("store", "prune"): ("store.prune", "Remove what nothing uses"),
+    ("pod", "list"): ("pod.list", "List pods"),
+    ("pod", "inspect"): ("pod.inspect", "Print everything that is known of pods"),
+    ("pod", "stop"): ("pod.stop", "Stop pods: their containers, then their network"),
+    ("pod", "remove"): ("pod.remove", "Remove pods and their containers"),
+    ("supervise",): ("supervise", "Keep played pods as they were declared, in the foreground"),
+    ("node", "check"): ("node.check", "Say whether this machine is ready, and what is missing"),
+    ("node", "down"): ("node.down", "Stop and remove everything that this node runs"),
+    ("completion",): ("completion", "Print the completion script of a shell"),
+    ("man",): ("man", "Write the manual pages"),
+    ("version",): ("version", "Print the versions of Orlop and of what it runs on"),
+    ("help",): ("help", "Explain a command"),
+}
+
+#: What people's fingers say -> what it is called here.
+ALIASES: dict[tuple[str, ...], tuple[str, ...]] = {
+    ("rm",): ("remove",),
+    ("ls",): ("ps",),
+    ("image", "ls"): ("image", "list"),
+    ("image", "rm"): ("image", "remove"),
+    ("image", "umount"): ("image", "unmount"),
+    ("pod", "ls"): ("pod", "list"),
+    ("pod", "ps"): ("pod", "list"),
+    ("pod", "rm"): ("pod", "remove"),
+}
+
+NOUNS: dict[str, str] = {
+    "image": "Images: fetch, list, name, look into, remove",
+    "store": "What is on disk: check, measure, clean",
+    "pod": "Pods: list, look into, stop, remove",
+    "node": "This machine: is it ready, and how to clean it",
+}

@@ -1,0 +1,1 @@
+"""Verbs on containers: `orlop run`, `ps`, `exec`, ... one file each."""

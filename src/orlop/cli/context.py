@@ -1,0 +1,71 @@
+"""What a command works on: the node, and its layers opened when first asked for."""
+
+from __future__ import annotations
+
+import os
+
+from orlop.kit.node import DEFAULT_CONFIG, DEFAULT_ROOT, DEFAULT_STATE, Node
+
+TYPE_CHECKING = False  # as typing's
+if TYPE_CHECKING:
+    import argparse
+
+    from orlop.kit.config import Config
+    from orlop.pod.context import Pods
+    from orlop.store.store import Store
+
+
+class Context:
+    """One node as the command line and the environment name it. `output` is "table" or "json"."""
+
+    def __init__(self, node: Node, *, output: str = "table", verbose: bool = False) -> None:
+        self.node = node
+        self.output = output
+        self.verbose = verbose
+        self._config: Config | None = None
+        self._store: Store | None = None
+        self._pods: Pods | None = None
+
+    @classmethod
+    def of(cls, arguments: argparse.Namespace) -> Context:
+        node = Node(
+            root=_folder(arguments.root, "ORLOP_ROOT", DEFAULT_ROOT),
+            state=_folder(arguments.state, "ORLOP_STATE", DEFAULT_STATE),
+            config=_folder(arguments.config, "ORLOP_CONFIG", DEFAULT_CONFIG),
+        )
+        return cls(node, output=arguments.output, verbose=arguments.verbose)
+
+    @property
+    def json(self) -> bool:
+        return self.output == "json"
+
+    @property
+    def config(self) -> Config:
+        """Raises InvalidInput where the files are wrong."""
+        if self._config is None:
+            from orlop.kit.config import Config
+
+            self._config = Config.load(self.node)
+        return self._config
+
+    @property
+    def store(self) -> Store:
+        if self._store is None:
+            if self._pods is not None:
+                return self._pods.store
+            from orlop.store.store import Store, StoreSettings
+
+            self._store = Store(self.node, self.config.section("store", StoreSettings))
+        return self._store
+
+    @property
+    def pods(self) -> Pods:
+        if self._pods is None:
+            from orlop.pod.context import Pods
+
+            self._pods = Pods(self.node, self.config)
+        return self._pods
+
+
+def _folder(given: str | None, variable: str, default: str) -> str:
+    return os.path.abspath(given or os.environ.get(variable) or default)

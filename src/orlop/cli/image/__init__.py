@@ -1,0 +1,1 @@
+"""Verbs on images: `orlop image ...`, one file each."""

@@ -1,0 +1,55 @@
+"""The entry point: find the command, import only that, run it, turn errors into exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+_PIPE_CLOSED = 141  # 128 + SIGPIPE
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line; returns the exit code (docs/exit-codes.md)."""
+    code = _guarded(sys.argv[1:] if argv is None else argv)
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        code = _PIPE_CLOSED
+    if code == _PIPE_CLOSED:
+        # Whoever read our output has enough; the interpreter must not complain when it closes the stream.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return code
+
+
+def _guarded(given: Sequence[str]) -> int:
+    try:
+        return _dispatch(given)
+    except SystemExit as end:  # argparse's --help
+        return int(end.code or 0)
+    except BrokenPipeError:
+        return _PIPE_CLOSED
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except Exception as error:  # the last net: a user never meets a bare traceback
+        from orlop.cli.errors import report
+
+        return report(error, given)
+
+
+def _dispatch(given: Sequence[str]) -> int:
+    from orlop.cli.context import Context
+    from orlop.cli.parser import build, command_line, load
+
+    words, rest = command_line(given)
+    command = load(words)
+    arguments = build(words, command).parse(rest)
+    context = Context.of(arguments)
+    if context.verbose:
+        import logging
+
+        from orlop.kit.log import to_stderr
+
+        to_stderr(level=logging.DEBUG)
+    return command.run(context, arguments)

@@ -1,0 +1,1 @@
+"""Verbs on this machine as a node: `orlop node ...`, one file each."""

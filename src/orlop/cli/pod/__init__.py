@@ -1,0 +1,1 @@
+"""Verbs on pods: `orlop pod ...`, one file each."""

@@ -1,0 +1,1 @@
+"""Verbs on the store: `orlop store ...`, one file each."""
