@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-
 from orlop.kit.errors import InvalidInput
 
 _LENGTHS = {"sha256": 64, "sha512": 128}
@@ -39,6 +37,8 @@ class Digest(str):
 
     @classmethod
     def of(cls, data: bytes, algorithm: str = "sha256") -> Digest:
+        import hashlib  # start-up path: most commands read digests and compute none
+
         return cls(f"{algorithm}:{hashlib.new(algorithm, data).hexdigest()}")
 
 

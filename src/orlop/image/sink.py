@@ -63,9 +63,15 @@ class Sink(Protocol):
     """
 
     def lease(self) -> AbstractContextManager[None]:
-        """Protect unreferenced layers while an image is under way (shared among pulls, excludes prune)."""
+        """Protect unreferenced layers while an image is under way (shared among pulls, excludes prune).
+
+        May be entered in one thread and left in another.
+        """
 
     def has_image(self, image_id: Digest) -> bool: ...
+
+    def named(self, name: str) -> tuple[Digest, Digest] | None:
+        """(image ID, manifest digest) that a canonical reference leads to; None where it leads nowhere."""
 
     def ensure_layer(
         self,
