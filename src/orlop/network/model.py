@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from orlop.kit.value import dataclass
+from orlop.kit.value import dataclass, field
+
+TYPE_CHECKING = False  # as typing's, without importing typing
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
 
 
 @dataclass(frozen=True)
@@ -17,7 +22,11 @@ class PortMapping:
 
 @dataclass(frozen=True)
 class Attachment:
-    """A pod that wants into a network. `id` is the CNI container ID, `netns` the pinned namespace's path."""
+    """A pod that wants into a network. `id` is the CNI container ID, `netns` the pinned namespace's path.
+
+    `ips` (with prefix length) and `mac` ask for what is given out otherwise; `capabilities` are any others of
+    CNI's conventions by name (`bandwidth`, `dns`, ...).
+    """
 
     id: str
     netns: str
@@ -26,6 +35,9 @@ class Attachment:
     uid: str = ""
     ports: tuple[PortMapping, ...] = ()
     interface: str = "eth0"
+    ips: tuple[str, ...] = ()
+    mac: str = ""
+    capabilities: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
