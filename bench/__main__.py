@@ -1,0 +1,86 @@
+"""`make bench`: measure, print the ratios; `--write` puts the tables into docs/benchmarks.md as well."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+from bench import pull, run
+from bench.measure import Timing
+from bench.peers import CONTAINERD_VERSION
+from orlop.kit import process
+from tools import machine
+
+_PAGE = Path("docs/benchmarks.md")
+_BEGIN, _END = "<!-- measured: begin -->", "<!-- measured: end -->"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("what", nargs="*", choices=["run", "pull", []], default=[])
+    parser.add_argument("--rounds", type=int, default=15, help="of `run`; pulls take a third of it")
+    parser.add_argument("--write", action="store_true", help=f"put the tables into {_PAGE}")
+    arguments = parser.parse_args()
+    what = arguments.what or ["run", "pull"]
+    made = machine.prepare()
+    lines = [_machine()]
+    try:
+        with tempfile.TemporaryDirectory(prefix="orlop-bench-", dir="/var/tmp") as folder:
+            if "run" in what:
+                lines += _tables(run.measure(Path(folder, "run"), rounds=arguments.rounds), unit=1000)
+            if "pull" in what:
+                lines += _tables(
+                    pull.measure(Path(folder, "pull"), rounds=max(2, arguments.rounds // 3)), unit=1
+                )
+    finally:
+        if made:
+            machine.undo()
+    text = "\n".join(lines)
+    print(text)
+    if arguments.write:
+        page = _PAGE.read_text(encoding="utf-8")
+        before, rest = page.split(_BEGIN)
+        _PAGE.write_text(f"{before}{_BEGIN}\n{text}\n{_END}{rest.split(_END)[1]}", encoding="utf-8")
+    return 0
+
+
+def _tables(found: dict[str, list[Timing]], *, unit: int) -> list[str]:
+    """A Markdown table for each measurement; `unit` 1000 prints milliseconds, 1 seconds."""
+    lines = []
+    for title, timings in found.items():
+        name = "ms" if unit == 1000 else "s"
+        peers = [timing for timing in timings if timing.name != "orlop"]
+        fastest = min((timing.median for timing in peers), default=0.0)
+        ours = title != "floor"
+        lines += [
+            "",
+            f"### {title}",
+            "",
+            f"| | median {name} | best {name} |" + (" to the fastest peer |" if ours else ""),
+        ]
+        lines.append("|---|---:|---:|" + ("---:|" if ours else ""))
+        for timing in timings:
+            row = f"| {timing.name} | {timing.median * unit:.1f} | {timing.best * unit:.1f} |"
+            lines.append(row + (f" {timing.median / fastest:.2f} |" if ours else ""))
+    return lines
+
+
+def _machine() -> str:
+    model = re.search(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
+    versions = []
+    for argv in (["crun", "--version"], ["conmon", "--version"], ["podman", "--version"]):
+        versions.append(process.run(argv).text.splitlines()[0].removesuffix("."))
+    processor = model.group(1) if model else platform.machine()
+    return (
+        f"{os.cpu_count()} x {processor}, Linux {platform.release()}, Python {platform.python_version()}; "
+        + "; ".join([*versions, f"containerd {CONTAINERD_VERSION}"])
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,64 @@
+"""Measuring: candidates take turns in one run, so that whatever else the machine does hits all of them."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from orlop.kit import process
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of one candidate over all rounds."""
+
+    name: str
+    seconds: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
+
+    @property
+    def best(self) -> float:
+        return min(self.seconds)
+
+
+def in_turns(candidates: Mapping[str, Callable[[], float]], *, rounds: int, warm: int = 1) -> list[Timing]:
+    """Ask each candidate for its seconds, `rounds` times, in turn; the first `warm` rounds do not count."""
+    seconds: dict[str, list[float]] = {name: [] for name in candidates}
+    for number in range(rounds + warm):
+        for name, candidate in candidates.items():
+            taken = candidate()
+            if number >= warm:
+                seconds[name].append(taken)
+    return [Timing(name, tuple(taken)) for name, taken in seconds.items()]
+
+
+def first_line(argv: Sequence[str], env: Mapping[str, str]) -> float:
+    """Seconds from starting a program until the first line of its output is here; waits for its end."""
+    read, write = os.pipe()
+    started = time.perf_counter()
+    child = process.spawn(argv, env=env, stdout=write, stderr=2)
+    os.close(write)
+    text = b""
+    taken = 0.0
+    while chunk := os.read(read, 4096):
+        text += chunk
+        if not taken and b"\n" in text:
+            taken = time.perf_counter() - started
+    os.close(read)
+    status = child.wait(60)
+    if status or not taken:
+        raise RuntimeError(f"{process.printable(argv)}: status {status}, output {text!r}")
+    return taken
+
+
+def whole(argv: Sequence[str], env: Mapping[str, str], *, timeout: float = 600) -> float:
+    """Seconds that a program takes from start to end."""
+    started = time.perf_counter()
+    process.run(argv, env=env, timeout=timeout)
+    return time.perf_counter() - started
