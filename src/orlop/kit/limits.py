@@ -86,4 +86,4 @@ PROBE_BODY = 10 * KIB  # read of an answer, as the kubelet does
 PROBE_MESSAGE = 500  # characters kept of what a probe or hook said
 PROBE_EXEC_MARGIN = 5.0  # until the runtime has killed a command that took too long
 HOOK_TIMEOUT = 600.0  # a postStart hook: Kubernetes waits for ever, a node that shuts down cannot
-STOP_LEAST = 2.0  # for the stop signal after a preStop hook that used up the grace period, as the kubelet does
+STOP_LEAST = 2.0  # for the stop signal after a preStop hook that used up the grace period
