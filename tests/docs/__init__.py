@@ -1,0 +1,1 @@
+"""Documentation is tested: every `sh` block runs, every link leads somewhere."""
