@@ -37,9 +37,7 @@ def overview() -> str:
         verbs = "|".join(words[1] for words in COMMANDS if len(words) > 1 and words[0] == noun)
         lines += [f"  {noun:<14} {about}", f"  {'':<14} {verbs}"]
     lines += ["", "options of every command, before or behind it:"]
-    lines += [
-        "  --root DIR --state DIR --config FILE   which node (also ORLOP_ROOT, ORLOP_STATE, ORLOP_CONFIG)"
-    ]
+    lines += ["  --root DIR --state DIR --config FILE   which node; also ORLOP_ROOT, _STATE, _CONFIG"]
     lines += ["  --output table|json                    for people, or for programs"]
     lines += ["  --verbose, --help, --version", "", "examples:"]
     lines += ["  orlop run --rm docker.io/library/busybox echo hello", "  orlop help run"]

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
+
+TYPE_CHECKING = False  # as typing's
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 
 def emit(value: object) -> None:
@@ -43,28 +47,21 @@ def printable(text: str) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
 
 
-def size(count: int) -> str:
+def size(count: float) -> str:
     """`12.3 MB`: powers of a thousand, as disks and registries count."""
-    if count < 1000:
-        return f"{count} B"
-    value = float(count)
-    for unit in ("kB", "MB", "GB", "TB"):
-        value /= 1000
-        if value < 999.95:
-            break
-    return f"{value:.1f} {unit}"
+    return _scaled(count, 1000, ("B", "kB", "MB", "GB", "TB", "PB"))
 
 
-def memory(count: int) -> str:
+def memory(count: float) -> str:
     """`12.3 MiB`: powers of 1024, as memory is given."""
-    if count < 1024:
-        return f"{count} B"
-    value = float(count)
-    for unit in ("KiB", "MiB", "GiB", "TiB"):
-        value /= 1024
-        if value < 1023.95:
-            break
-    return f"{value:.1f} {unit}"
+    return _scaled(count, 1024, ("B", "KiB", "MiB", "GiB", "TiB", "PiB"))
+
+
+def _scaled(count: float, base: int, units: tuple[str, ...]) -> str:
+    value, index = float(count), 0
+    while value >= base - 0.05 and index < len(units) - 1:
+        value, index = value / base, index + 1
+    return f"{value:.1f} {units[index]}" if index else f"{int(value)} {units[0]}"
 
 
 def span(seconds: float) -> str:

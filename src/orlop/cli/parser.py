@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
-from typing import NoReturn
 
 from orlop.cli.commands import ALIASES, COMMANDS, NOUNS
 from orlop.kit.errors import InvalidInput
 
 TYPE_CHECKING = False  # as typing's
 if TYPE_CHECKING:
-    from typing import Protocol
+    from collections.abc import Sequence
+    from typing import NoReturn, Protocol
 
     from orlop.cli.context import Context
 
@@ -31,6 +30,9 @@ if TYPE_CHECKING:
         @staticmethod
         def run(context: Context, arguments: argparse.Namespace) -> int: ...
 
+
+# argparse asks gettext for each heading, which imports locale and looks for catalogues on disk. There are none.
+vars(argparse)["_"] = str
 
 #: Options of every command that take a value; they may also stand before the command's words.
 _GLOBAL_VALUES = ("--root", "--state", "--config", "--output", "-o")

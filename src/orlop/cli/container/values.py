@@ -17,6 +17,8 @@ _UNITS = {"": 1, "b": 1, "k": limits.KIB, "m": limits.MIB, "g": limits.GIB, "t":
 _PROPAGATION = ("private", "rprivate", "slave", "rslave", "shared", "rshared")
 #: Options of volumes that ask for what is so anyway, or that only SELinux machines know.
 _HARMLESS = ("rw", "z", "Z", "bind", "rbind", "nosuid", "nodev", "noexec")
+#: What `--security-opt` knows.
+SECURITY_OPTIONS = "no-new-privileges, seccomp=default|unconfined|FILE"
 _PROTOCOLS = ("tcp", "udp", "sctp")
 
 
@@ -54,6 +56,21 @@ def count(option: str, text: str) -> int:
         return int(text)
     except ValueError:
         raise InvalidInput(f"{option} {text}", "is not a whole number", hint="write digits only") from None
+
+
+def program(text: str) -> tuple[str, ...]:
+    """`--entrypoint`: one program, a JSON list of it and its first arguments, or nothing at all."""
+    if not text.startswith("["):
+        return (text,) if text else ()
+    import json
+
+    try:
+        words = json.loads(text)
+    except ValueError:
+        words = None
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise InvalidInput(f"--entrypoint {text}", "is not a list of strings", hint='such as ["sh", "-c"]')
+    return tuple(words)
 
 
 def variable(text: str) -> tuple[str, str] | None:
@@ -247,6 +264,6 @@ def security_options(options: list[str]) -> tuple[bool, str]:
             raise InvalidInput(
                 f"--security-opt {option}",
                 "is not known",
-                hint="known: no-new-privileges, seccomp=default|unconfined|FILE",
+                hint=f"known: {SECURITY_OPTIONS}",
             )
     return no_new_privileges, seccomp

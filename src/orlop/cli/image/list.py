@@ -1,0 +1,66 @@
+"""`orlop image list`."""
+
+from __future__ import annotations
+
+import argparse
+
+from orlop.cli.context import Context
+from orlop.cli.image.names import familiar, short
+from orlop.cli.output import ago, emit, size, table
+from orlop.cli.parser import Parser
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from orlop.store.model import StoredImage
+
+DESCRIPTION = "One line a name; SIZE is unpacked, layers that other images share included."
+EXAMPLES = ("orlop image list", "orlop image list --quiet", "orlop image list --output json")
+
+
+def add_arguments(parser: Parser) -> None:
+    parser.add_argument("-q", "--quiet", action="store_true", help="print IDs only")
+    parser.add_argument("--no-trunc", action="store_true", help="print whole IDs")
+
+
+def run(context: Context, arguments: argparse.Namespace) -> int:
+    images = context.store.images()
+    if context.json:
+        emit([as_json(image) for image in images])
+        return 0
+    identity = str if arguments.no_trunc else short
+    if arguments.quiet:
+        for image in images:
+            print(identity(image.id))
+        return 0
+    rows = [
+        (familiar(name) if name else "<none>", identity(image.id), _created(image.created), size(image.size))
+        for image in images
+        for name in (image.names or ("",))
+    ]
+    table(("NAME", "IMAGE ID", "CREATED", "SIZE"), sorted(rows))
+    return 0
+
+
+def as_json(image: StoredImage) -> dict[str, object]:
+    """What `image list` and `image inspect` say of an image; docs/json.md lists the keys."""
+    return {
+        "id": image.id,
+        "digest": image.digest,
+        "names": list(image.names),
+        "digests": list(image.digests),
+        "size": image.size,
+        "created": image.created or None,
+        "layers": list(image.layers),
+    }
+
+
+def _created(stamp: str) -> str:
+    """RFC 3339 -> `3 days ago`; images say anything, so what is no time is shown as it is."""
+    if not stamp:
+        return "unknown"
+    from datetime import datetime
+
+    try:
+        return ago(datetime.fromisoformat(stamp).timestamp())
+    except (ValueError, OverflowError):
+        return stamp[:30]

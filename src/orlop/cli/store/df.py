@@ -1,0 +1,41 @@
+"""`orlop store df`."""
+
+from __future__ import annotations
+
+import argparse
+
+from orlop.cli.context import Context
+from orlop.cli.image.names import familiar, short
+from orlop.cli.output import emit, size, table
+from orlop.cli.parser import Parser
+
+DESCRIPTION = """UNIQUE is what goes when the object goes; SHARED is used by others too. The total counts
+every layer once."""
+EXAMPLES = ("orlop store df", "orlop store df --layers", "orlop store df --output json")
+
+
+def add_arguments(parser: Parser) -> None:
+    parser.add_argument("--layers", action="store_true", help="list layers, too")
+
+
+def run(context: Context, arguments: argparse.Namespace) -> int:
+    usage = context.store.df()
+    if context.json:
+        emit(usage)
+        return 0
+    rows = [
+        (
+            row.kind,
+            short(row.id),
+            familiar(row.name) if row.kind == "image" and row.name else row.name or "-",
+            size(row.size),
+            size(row.shared),
+            size(row.unique),
+            "yes" if row.in_use else "no",
+        )
+        for row in usage.rows
+        if row.kind != "layer" or arguments.layers
+    ]
+    table(("KIND", "ID", "NAME", "SIZE", "SHARED", "UNIQUE", "IN USE"), rows)
+    print(f"total {size(usage.total)}, of which orlop store prune --all would free {size(usage.reclaimable)}")
+    return 0
