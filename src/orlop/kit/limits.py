@@ -52,6 +52,9 @@ HTTP_READ_TIMEOUT = 60.0
 HTTP_ATTEMPTS = 6  # of one request, the first included
 HTTP_BACKOFF = 0.2  # first wait; doubles up to HTTP_BACKOFF_MAX, with jitter
 HTTP_BACKOFF_MAX = 10.0
+HTTP_RETRY_AFTER_MAX = 60.0  # a server that asks for a longer pause is reported instead of waited for
+HTTP_PROGRESS = MIB  # a broken blob that had got this much further starts with all its attempts again
+HTTP_SLOWEST = 1024  # bytes a second over one read timeout: a blob slower than this counts as stalled
 HTTP_REDIRECTS = 10
 PARALLEL_BLOBS = 6
 
