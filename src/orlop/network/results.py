@@ -85,10 +85,16 @@ def _flat(value: dict[str, Any]) -> dict[str, Any]:
     routes = _list(value, "routes")
     flat: dict[str, Any] = {key: value[key] for key in ("cniVersion", "dns") if key in value}
     for item in _list(value, "ips"):
+        if not isinstance(item, dict) or "address" not in item:
+            continue
         six = _family(item) == "6"
         key = "ip6" if six else "ip4"
         if key not in flat:
-            own = [route for route in routes if (":" in str(route.get("dst", ""))) == six]
+            own = [
+                route
+                for route in routes
+                if isinstance(route, dict) and (":" in str(route.get("dst", ""))) == six
+            ]
             flat[key] = {"ip": item["address"], "routes": own}
             if item.get("gateway"):
                 flat[key]["gateway"] = item["gateway"]
