@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
         DESCRIPTION: str
         EXAMPLES: tuple[str, ...]
+        # JSON: str, where there is such output: what it holds, for docs/cli.md
 
         @staticmethod
         def add_arguments(parser: Parser) -> None: ...
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
         def run(context: Context, arguments: argparse.Namespace) -> int: ...
 
 
-# argparse asks gettext for each heading, which imports locale and looks for catalogues on disk. There are none.
+# argparse asks gettext for each heading, which imports locale and looks for catalogues on disk; none exist.
 vars(argparse)["_"] = str
 
 #: Options of every command that take a value; they may also stand before the command's words.

@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 
 from orlop.cli.commands import ALIASES, NOUNS
-from orlop.cli.parser import Parser, add_globals, shape
+from orlop.cli.parser import Parser, add_globals, load, shape
 
 _HEAD = """# The commands
 
 Made from the commands themselves by `make docs`; `orlop help COMMAND` and `orlop man` say the same.
-Exit codes: [exit-codes.md](exit-codes.md). What `--output json` prints: [json.md](json.md).
-"""
+Exit codes: [exit-codes.md](exit-codes.md). """
 
 
 def markdown() -> str:
@@ -40,6 +39,9 @@ def _command(parser: Parser) -> str:
     also = [" ".join(("orlop", *alias)) for alias, target in ALIASES.items() if target == parser.words]
     if also:
         lines += [f"Also: {', '.join(f'`{name}`' for name in also)}.", ""]
+    keys = getattr(load(parser.words), "JSON", "")
+    if keys:
+        lines += [f"`--output json`: {keys}", ""]
     lines += [_table(parser), "```sh", *parser.examples, "```", ""]
     return "\n".join(lines)
 

@@ -11,6 +11,7 @@ from orlop.cli.parser import Parser
 
 DESCRIPTION = ""
 EXAMPLES = ("orlop version", "orlop --version", "orlop version --output json")
+JSON = """`orlop`, `python`, `kernel`, `architecture`."""
 
 
 def add_arguments(parser: Parser) -> None:

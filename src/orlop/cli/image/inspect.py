@@ -14,6 +14,8 @@ from orlop.cli.parser import Parser
 
 DESCRIPTION = "JSON is always a list, one object an image, in the order of the names."
 EXAMPLES = ("orlop image inspect busybox", "orlop image inspect 3f57d9401f8d --output json")
+JSON = """a list of objects: the keys of `image list`, and `os`, `architecture`, `variant`, `config` (what the
+image says about how to run it), `history`, `manifest` (as the registry gave it)."""
 
 
 def add_arguments(parser: Parser) -> None:

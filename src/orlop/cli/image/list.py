@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 DESCRIPTION = "One line a name; SIZE is unpacked, layers that other images share included."
 EXAMPLES = ("orlop image list", "orlop image list --quiet", "orlop image list --output json")
+JSON = """a list of objects: `id`, `digest`, `names`, `digests`, `size` (bytes, unpacked), `created` (RFC 3339
+or null), `layers` (chain IDs, lowest first)."""
 
 
 def add_arguments(parser: Parser) -> None:

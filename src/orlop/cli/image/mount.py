@@ -10,6 +10,7 @@ from orlop.cli.parser import Parser
 
 DESCRIPTION = "Mounted twice is mounted once. `orlop image unmount` takes it away; a reboot does, too."
 EXAMPLES = ("orlop image mount busybox",)
+JSON = """`image` (ID) and `path`."""
 
 
 def add_arguments(parser: Parser) -> None:

@@ -20,6 +20,7 @@ EXAMPLES = (
     "orlop image pull --platform linux/arm64 docker.io/library/debian:12",
     "orlop image pull --creds ada:secret registry.example.org/private/app@sha256:" + "0" * 64,
 )
+JSON = """a list of objects: `id`, `digest`, `name`, `fetched_layers`, `bytes`."""
 
 
 def add_arguments(parser: Parser) -> None:

@@ -16,6 +16,7 @@ EXAMPLES = (
     "orlop image remove --all",
     "orlop image remove --force 3f57d9401f8d",
 )
+JSON = """`removed`: the names and IDs that are gone."""
 
 
 def add_arguments(parser: Parser) -> None:

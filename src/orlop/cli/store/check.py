@@ -11,6 +11,7 @@ from orlop.cli.parser import Parser
 DESCRIPTION = """Compares the records with what is on disk and looks for what interrupted work left. What is
 not repaired (or not asked to be) is an error, exit code 7."""
 EXAMPLES = ("orlop store check", "orlop store check --repair")
+JSON = """`clean`, `images`, `layers`, `problems`: a list of `object`, `cause`, `repaired`."""
 
 
 def add_arguments(parser: Parser) -> None:

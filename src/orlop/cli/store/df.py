@@ -12,6 +12,8 @@ from orlop.cli.parser import Parser
 DESCRIPTION = """UNIQUE is what goes when the object goes; SHARED is used by others too. The total counts
 every layer once."""
 EXAMPLES = ("orlop store df", "orlop store df --layers", "orlop store df --output json")
+JSON = """`rows` (each `kind`, `id`, `name`, `size`, `shared`, `unique`, `in_use`; layers included), `total`,
+`reclaimable`; bytes."""
 
 
 def add_arguments(parser: Parser) -> None:

@@ -11,6 +11,7 @@ from orlop.cli.parser import Parser
 DESCRIPTION = """Images without a name, layers without an image, and what interrupted work left. What a
 container uses stays; pulls under way are not disturbed."""
 EXAMPLES = ("orlop store prune", "orlop store prune --all")
+JSON = """`images`, `layers` (IDs), `leftovers` (a number), `freed` (bytes)."""
 
 
 def add_arguments(parser: Parser) -> None:
