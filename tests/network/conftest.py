@@ -149,6 +149,11 @@ def iptables() -> str:
     )
 
 
+def rules_of(word: str) -> list[str]:
+    """The rules that name `word`; other tests may run meanwhile."""
+    return [line for line in iptables().splitlines() if line.startswith("-A ") and word in line]
+
+
 def veths(bridge: str) -> list[str]:
     folder = f"/sys/class/net/{bridge}/brif"
     return os.listdir(folder) if os.path.exists(folder) else []

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 class Chain:
-    """A recorded attachment and the means to run its list. Plugins keep the descriptor `running` open."""
+    """A recorded attachment and the means to run its list. Plugins keep the descriptors `running` open."""
 
-    def __init__(self, record: Record, folders: Sequence[str], running: int | None = None) -> None:
+    def __init__(self, record: Record, folders: Sequence[str], running: Sequence[int] = ()) -> None:
         self._record = record
         self._folders = folders
-        self._inherited = () if running is None else (running,)
+        self._inherited = running
         self._list = record.config
         self._version = str(self._list["cniVersion"])
 

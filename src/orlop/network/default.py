@@ -10,8 +10,8 @@ import contextlib
 import json
 import os
 
-from orlop.kit import files, locks, process
-from orlop.kit.errors import InvalidInput, LimitExceeded
+from orlop.kit import files, limits, locks, process
+from orlop.kit.errors import InvalidInput, LimitExceeded, TimedOut
 from orlop.kit.node import Node, boot_id
 from orlop.network.conflist import VERSIONS, NetworkList
 from orlop.network.settings import NetworkSettings
@@ -152,6 +152,13 @@ def machine() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def using_host_ports() -> Iterator[int]:
+    """No node of ours removes portmap's shared chains meanwhile; plugins inherit the descriptor."""
+    with locks.hold(os.path.join(MACHINE, "host-ports.lock"), shared=True) as descriptor:
+        yield descriptor
+
+
 def note_host_ports() -> None:
     """Remember, until the machine reboots, that portmap's shared chains were made by a node of ours.
 
@@ -169,7 +176,12 @@ def forget_host_ports() -> None:
     from orlop.network import rules
 
     marker = os.path.join(MACHINE, "host-ports")
-    with machine():
+    with contextlib.ExitStack() as held:
+        with contextlib.suppress(TimedOut):  # a daemon that some plugin started may hold it for ever
+            held.enter_context(
+                locks.hold(os.path.join(MACHINE, "host-ports.lock"), timeout=limits.CNI_TIMEOUT)
+            )
+        held.enter_context(machine())
         if os.path.exists(marker) and rules.remove_host_ports():
             os.unlink(marker)
 

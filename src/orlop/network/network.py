@@ -10,7 +10,13 @@ from orlop.kit import files, limits, locks
 from orlop.kit.errors import Conflict, InvalidInput, NotFound, OrlopError, TimedOut, Unavailable
 from orlop.kit.node import Node, boot_id
 from orlop.network import chain, conflist, plugin, results, versions
-from orlop.network.default import DefaultNetwork, forget_host_ports, machine, note_host_ports
+from orlop.network.default import (
+    DefaultNetwork,
+    forget_host_ports,
+    machine,
+    note_host_ports,
+    using_host_ports,
+)
 from orlop.network.model import Addresses, Attachment
 from orlop.network.records import Record, Records
 from orlop.network.settings import NetworkSettings
@@ -49,8 +55,12 @@ class Network:
                     return results.addresses(old.result, old.interface)
                 self._delete(old)  # an ADD that was cut off, or for a namespace that is gone
             record = self._with_network(record, attachment)
-            self._reserve(record)
-            return self._add(record)
+            if not attachment.ports:
+                self._records.write(record)
+                return self._add(record)
+            with using_host_ports() as using:
+                self._reserve(record)
+                return self._add(record, using)
 
     def delete(self, pod_id: str) -> None:
         """Detach a pod, as it was recorded; a pod that is not attached is fine.
@@ -180,22 +190,18 @@ class Network:
         return versions.choose(network, self._settings.plugin_dirs, cache)
 
     def _reserve(self, record: Record) -> None:
-        """Write the record down; with host ports, after seeing that they are free."""
-        ports = record.capabilities.get("portMappings")
-        if not ports:
-            self._records.write(record)
-            return
+        """Write the record down after seeing that its host ports are free."""
         from orlop.network.ports import check_free
 
         with machine():
-            check_free(ports, self._records.all(), record.id)
+            check_free(record.capabilities["portMappings"], self._records.all(), record.id)
             note_host_ports()
             self._records.write(record)
 
-    def _add(self, record: Record) -> Addresses:
+    def _add(self, record: Record, *inherited: int) -> Addresses:
         try:
             with self._running(record) as running:
-                result = chain.Chain(record, self._settings.plugin_dirs, running).add()
+                result = chain.Chain(record, self._settings.plugin_dirs, (running, *inherited)).add()
             added = record.having(result=result)
             self._records.write(added)
             return results.addresses(result, record.interface)
@@ -212,7 +218,7 @@ class Network:
             netns = record.netns if _instance(record.netns) == record.instance else ""
             try:
                 with self._running(record) as running:
-                    chain.Chain(record, self._settings.plugin_dirs, running).delete(netns)
+                    chain.Chain(record, self._settings.plugin_dirs, (running,)).delete(netns)
                 if not netns:
                     _sweep(record)
                 break
