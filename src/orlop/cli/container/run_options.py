@@ -108,7 +108,7 @@ def container(arguments: argparse.Namespace, name: str, image: str) -> Container
         image=image,
         command=entrypoint,
         args=tuple(arguments.command) or (None if entrypoint is None else ()),
-        env=tuple(_environment(arguments)),
+        env=tuple(values.environment(arguments.env_file, arguments.env)),
         working_dir=arguments.workdir,
         mounts=(*map(values.volume, arguments.volume), *map(values.tmpfs, arguments.tmpfs)),
         devices=tuple(map(values.device, arguments.device)),
@@ -129,12 +129,6 @@ def container(arguments: argparse.Namespace, name: str, image: str) -> Container
         remove=arguments.rm,
         labels=dict(map(values.label, arguments.label)),
     )
-
-
-def _environment(arguments: argparse.Namespace) -> list[tuple[str, str]]:
-    found = [pair for path in arguments.env_file for pair in values.variables_file(path)]
-    found += [pair for pair in map(values.variable, arguments.env) if pair is not None]
-    return found
 
 
 def _resources(arguments: argparse.Namespace) -> Resources:

@@ -98,6 +98,13 @@ def variables_file(path: str) -> list[tuple[str, str]]:
     return [pair for pair in found if pair is not None]
 
 
+def environment(files: list[str], variables: list[str]) -> list[tuple[str, str]]:
+    """All of `--env-file`, then all of `--env`: later ones win."""
+    found = [entry for path in files for entry in variables_file(path)]
+    found += [entry for entry in map(variable, variables) if entry is not None]
+    return found
+
+
 def pair(option: str, text: str) -> tuple[str, str]:
     """`name=value`, both kept as they are."""
     name, equals, value = text.partition("=")

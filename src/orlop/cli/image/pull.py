@@ -10,6 +10,7 @@ from orlop.cli.parser import Parser
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from orlop.image.auth import Credentials
     from orlop.image.pull import Pulled
 
 DESCRIPTION = """Prints the image's ID. Registries, mirrors and short names are as in
@@ -27,9 +28,15 @@ def add_arguments(parser: Parser) -> None:
     add = parser.add_argument
     add("names", metavar="IMAGE", nargs="+", help="[REGISTRY/]REPOSITORY[:TAG][@DIGEST]")
     add("-q", "--quiet", action="store_true", help="no progress")
-    add("--policy", choices=("always", "missing", "newer"), default="always", help="when to ask the registry")
+    add(
+        "--policy",
+        choices=("always", "missing", "newer", "never"),
+        default="always",
+        help="when to ask the registry",
+    )
     add("--platform", metavar="OS/ARCH[/VARIANT]", help="another than this machine's")
     add("--creds", metavar="USER:PASSWORD", help="instead of those in auth.json")
+    add("--authfile", metavar="FILE", default="", help="instead of the usual places (REGISTRY_AUTH_FILE)")
     add("--tls-verify", choices=("true", "false"), help="false: also plain HTTP and unknown certificates")
 
 
@@ -41,6 +48,7 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
             policy=arguments.policy,
             platform=arguments.platform,
             credentials=arguments.creds,
+            auth_file=arguments.authfile,
             tls_verify=None if arguments.tls_verify is None else arguments.tls_verify == "true",
             quiet=arguments.quiet,
         )
@@ -61,6 +69,7 @@ def pull(
     policy: str = "missing",
     platform: str | None = None,
     credentials: str | None = None,
+    auth_file: str = "",
     tls_verify: bool | None = None,
     quiet: bool = False,
 ) -> Pulled:
@@ -80,6 +89,7 @@ def pull(
                 settings=settings,
                 platform=platform,
                 credentials=_credentials(credentials),
+                auth_file=auth_file,
                 tls_verify=tls_verify,
                 progress=progress,
                 policy=policy,
@@ -87,7 +97,7 @@ def pull(
         )
 
 
-def _credentials(text: str | None) -> tuple[str, str] | None:
+def _credentials(text: str | None) -> Credentials | None:
     if text is None:
         return None
     user, colon, password = text.partition(":")
@@ -95,4 +105,6 @@ def _credentials(text: str | None) -> tuple[str, str] | None:
         from orlop.kit.errors import InvalidInput
 
         raise InvalidInput("--creds", "is not USER:PASSWORD", hint="write it as --creds ada:secret")
-    return user, password
+    from orlop.image.auth import Credentials
+
+    return Credentials(user, password)
