@@ -1,4 +1,4 @@
-"""Platforms: which entry of an index fits this machine or the one asked for (OCI image-spec, image-index.md)."""
+"""Platforms: which entry of an index fits this machine or the one asked for (OCI image-index.md)."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _VARIANTS: Mapping[tuple[str, str], tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Platform:
-    """os/architecture[/variant] in Go's names, normalised: arm64/v8 and amd64/v1 have no variant, arm has one."""
+    """os/architecture[/variant] in Go's names. Normalised: arm64/v8 and amd64/v1 lose theirs, arm has one."""
 
     os: str
     architecture: str
@@ -94,7 +94,8 @@ def choices(index: Index, wanted: Platform, subject: str) -> list[Descriptor]:
     Raises NotFound, naming what there is, where nothing can fit.
     """
     fitting: list[tuple[int, Descriptor]] = []
-    nested, unnamed = [], []
+    nested: list[Descriptor] = []
+    unnamed: list[Descriptor] = []
     for entry in index.manifests:
         platform = _strings(entry.platform)
         if not platform:

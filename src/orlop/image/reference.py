@@ -16,6 +16,7 @@ DEFAULT_REGISTRY = "docker.io"
 DEFAULT_TAG = "latest"
 _LEGACY_REGISTRY = "index.docker.io"
 _OFFICIAL = "library/"
+_PLACEHOLDER = "registry.invalid"  # stands in for a registry whose name could be taken for a namespace
 _REPOSITORY_LENGTH = 255
 _TAG_LENGTH = 128
 _LOWER = frozenset("abcdefghijklmnopqrstuvwxyz")
@@ -64,6 +65,19 @@ class Reference:
         check_registry(registry, text)
         check_repository(repository, text)
         return cls(registry, repository, tag, digest)
+
+    @classmethod
+    def within(cls, location: str, rest: str) -> Reference:
+        """`rest` (repository[:tag][@digest]) below `location` (registry[/namespace]).
+
+        The first part of `location` is a registry even where it has no dot. Raises InvalidInput.
+        """
+        registry, slash, namespace = location.partition("/")
+        if registry in (DEFAULT_REGISTRY, _LEGACY_REGISTRY):
+            return cls.parse(f"{location}/{rest}")
+        parsed = cls.parse(f"{_PLACEHOLDER}/{namespace}{slash}{rest}")
+        check_registry(registry, location)
+        return cls(registry, parsed.repository, parsed.tag, parsed.digest)
 
     @property
     def name(self) -> str:

@@ -84,8 +84,10 @@ class Sink(Protocol):
         """The layer is there afterwards; returns whether it had to be fetched.
 
         `open_blob` is called at most once, and only by whoever of all threads and processes is first; the
-        others wait for it, calling `tick` (which raises to give up) meanwhile. The store decompresses within
-        bounds, verifies `diff_id` and refuses a hostile archive whole (Corrupt, LimitExceeded).
+        others wait for it, calling `tick` (which raises to give up) meanwhile. Its reader advances `meter` by
+        the packed bytes, the sink only notes on it; the reader's errors pass unchanged. The store
+        decompresses within bounds, verifies `diff_id` and refuses a hostile archive whole (Corrupt,
+        LimitExceeded).
         """
 
     def put_image(self, image: ImageRecord) -> None:

@@ -27,6 +27,7 @@ DATABASE_BUSY = 60.0  # waiting for another process's transaction
 MANIFEST_SIZE = 4 * MIB  # manifests and indexes, as the distribution specification recommends
 IMAGE_CONFIG_SIZE = 8 * MIB
 INDEX_DEPTH = 4  # indexes within indexes
+INDEX_CHOICES = 8  # entries of one index that are looked into
 LAYERS_PER_IMAGE = 500  # overlayfs mounts at most 500 lower folders
 YAML_SIZE = 16 * MIB  # one `play` file
 YAML_DEPTH = 100

@@ -1,0 +1,1 @@
+"""Where images of a name come from: containers-registries.conf(5), its drop-ins, short names."""

@@ -1,0 +1,124 @@
+"""docker://: a repository at its mirrors and its registry, tried in order, for the time of one pull.
+
+A mirror that fails is left out for the rest of the pull; one that merely lacks a blob is passed over for it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+from orlop.image.auth import Credentials
+from orlop.image.digest import Digest
+from orlop.image.manifest import Descriptor
+from orlop.image.settings import ImageSettings
+from orlop.image.sink import Reader
+from orlop.image.transport.blob import BlobReader
+from orlop.image.transport.http import Answer, Http
+from orlop.image.transport.registry import Endpoint, RegistryClient
+from orlop.image.transport.source import RawManifest
+from orlop.image.transport.tokens import Authenticator
+from orlop.kit.errors import Cancelled, NotFound, OrlopError
+from orlop.kit.progress import Meter
+from orlop.kit.tasks import Cancellation
+
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class DockerSource:
+    """transport.Source. `endpoints` are mirrors first, the registry itself last; never empty.
+
+    `credentials_for` is asked once for each endpoint that is used.
+    """
+
+    def __init__(
+        self,
+        endpoints: Sequence[Endpoint],
+        settings: ImageSettings,
+        cancellation: Cancellation,
+        credentials_for: Callable[[Endpoint], Credentials | None],
+    ) -> None:
+        self._settings = settings
+        self._cancellation = cancellation
+        self._credentials_for = credentials_for
+        self._http = Http(settings)
+        self._lock = threading.Lock()
+        self._dropped: dict[int, Exception] = {}
+        self._clients = [
+            RegistryClient(endpoint, self._http, settings, cancellation, self._authenticator)
+            for endpoint in endpoints
+        ]
+
+    def manifest(self, digest: Digest | None = None) -> RawManifest:
+        return self._first(lambda client: client.manifest(digest))
+
+    def current_digest(self) -> Digest | None:
+        return self._first(lambda client: client.current_digest())
+
+    @contextmanager
+    def open_blob(self, blob: Descriptor, meter: Meter) -> Iterator[Reader]:
+        reader = BlobReader(blob, self, self._settings, self._cancellation, meter)
+        try:
+            yield reader
+        finally:
+            reader.close()
+
+    def open_at(self, blob: Descriptor, offset: int) -> tuple[RegistryClient, Answer]:
+        return self._first(lambda client: (client, client.blob(blob, offset)))
+
+    def drop(self, client: RegistryClient, error: Exception) -> bool:
+        """The registry itself is never dropped: its error is the pull's."""
+        if not client.endpoint.mirror:
+            return False
+        with self._lock:
+            first = id(client) not in self._dropped
+            self._dropped[id(client)] = error
+        if first:
+            _log.warning("mirror %s is left out for this pull: %s", client.endpoint.host, error)
+        return True
+
+    def close(self) -> None:
+        self._http.close()
+
+    def _first(self, ask: Callable[[RegistryClient], T]) -> T:
+        """The answer of the first endpoint that has one; the error of the last, with the others' causes."""
+        passed: list[str] = []
+        for client in self._clients:
+            if id(client) in self._dropped:
+                passed.append(str(self._dropped[id(client)]))
+                continue
+            try:
+                return ask(client)
+            except Cancelled:
+                raise
+            except NotFound as error:
+                if not client.endpoint.mirror:
+                    raise _with_causes(error, passed) from error
+                passed.append(str(error))
+            except OrlopError as error:
+                if not self.drop(client, error):
+                    raise _with_causes(error, passed) from error
+                passed.append(str(error))
+        raise AssertionError("the last endpoint is no mirror: it answers or raises")
+
+    def _authenticator(self, endpoint: Endpoint) -> Authenticator:
+        scope = f"repository:{endpoint.reference.repository}:pull"
+        return Authenticator(
+            self._http,
+            endpoint.reference.registry,
+            scope,
+            self._credentials_for(endpoint),
+            insecure=endpoint.insecure,
+        )
+
+
+def _with_causes(error: OrlopError, passed: list[str]) -> OrlopError:
+    """`error`, which also says why the mirrors before it were of no use."""
+    if passed:
+        error.cause += "".join(f"; mirror {text}" for text in passed)
+        error.args = (error.subject, error.cause)
+    return error

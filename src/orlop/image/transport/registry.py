@@ -1,0 +1,254 @@
+"""One repository at one registry: OCI distribution-spec 1.1 (pull), with authentication and retries."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from orlop.image.digest import Digest
+from orlop.image.manifest import ACCEPTED, Descriptor
+from orlop.image.reference import DEFAULT_REGISTRY, Reference
+from orlop.image.settings import ImageSettings
+from orlop.image.transport import challenge, retry
+from orlop.image.transport.http import Answer, Broken, Http
+from orlop.image.transport.source import RawManifest
+from orlop.image.transport.tokens import Authenticator
+from orlop.kit import limits
+from orlop.kit.errors import Corrupt, Denied, NotFound, OrlopError, Unavailable
+from orlop.kit.tasks import Cancellation
+
+_DOCKER_HUB_HOST = "registry-1.docker.io"
+_ERROR_BODY = 16 * limits.KIB
+_ABSENT_ATTEMPTS = 3  # where nobody listens or the name does not resolve
+_MIRROR_ATTEMPTS = 2  # where somebody else can be asked instead
+_ACCEPT = {"Accept": ", ".join(ACCEPTED)}
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where to fetch from: a reference as this server knows it. `insecure`: TLS unverified, or plain http."""
+
+    reference: Reference
+    insecure: bool = False
+    mirror: bool = False
+
+    @property
+    def host(self) -> str:
+        registry = self.reference.registry
+        return _DOCKER_HUB_HOST if registry == DEFAULT_REGISTRY else registry
+
+
+class RegistryClient:
+    """Requests to one endpoint; safe to use from many threads. Every method raises OrlopErrors only."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        http: Http,
+        settings: ImageSettings,
+        cancellation: Cancellation,
+        make_authenticator: Callable[[Endpoint], Authenticator],
+    ) -> None:
+        self.endpoint = endpoint
+        self._http = http
+        self._settings = settings
+        self._cancellation = cancellation
+        self._make_authenticator = make_authenticator
+        self._lock = threading.Lock()
+        self._base = ""
+        self._auth: Authenticator | None = None
+
+    def manifest(self, digest: Digest | None = None) -> RawManifest:
+        """The manifest of the endpoint's reference, or the one with `digest`; its digest is verified."""
+        reference = self.endpoint.reference
+        wanted = digest or reference.digest
+        answer = self._request("GET", f"manifests/{wanted or reference.tag}", _ACCEPT)
+        self._expect(answer, (200,), f"manifest {wanted or reference.tag}")
+        data = answer.read(limits.MANIFEST_SIZE)
+        found = Digest.of(data, wanted.algorithm if wanted else "sha256")
+        if wanted and found != wanted:
+            raise Corrupt(
+                str(reference),
+                f"{self.endpoint.host} serves a manifest with digest {found} for {wanted}",
+                hint="do not trust this registry; pull from another one",
+            )
+        return RawManifest(data, answer.header("Content-Type"), found)
+
+    def current_digest(self) -> Digest | None:
+        """The server's (unverified) word on what the tag leads to; None where it gives none."""
+        answer = self._request("HEAD", f"manifests/{self.endpoint.reference.tag}", _ACCEPT)
+        with answer:
+            try:
+                return Digest(answer.header("Docker-Content-Digest")) if answer.status == 200 else None
+            except OrlopError:
+                return None
+
+    def blob(self, blob: Descriptor, offset: int) -> Answer:
+        """The blob's bytes from `offset` on, as a response whose body is to be read.
+
+        A server that ignores Range is read up to `offset`. Raises Corrupt where it announces another size.
+        """
+        headers = {"Range": f"bytes={offset}-"} if offset else {}
+        answer = self._request("GET", f"blobs/{blob.digest}", headers)
+        try:
+            if answer.status == 416:
+                raise self._wrong_size(blob, f"ends before byte {offset}")
+            self._expect(answer, (200, 206) if offset else (200,), f"blob {blob.digest}")
+            if answer.status == 206:
+                self._check_range(answer, blob, offset)
+            elif answer.length not in (None, blob.size):
+                raise self._wrong_size(blob, f"has {answer.length} bytes")
+            elif offset:
+                self._skip(answer, offset)
+        except BaseException:
+            answer.close()
+            raise
+        return answer
+
+    def _check_range(self, answer: Answer, blob: Descriptor, offset: int) -> None:
+        """RFC 9110, section 14.4: `bytes FIRST-LAST/SIZE`, the size possibly `*`."""
+        text = answer.header("Content-Range")
+        span, _, total = text.removeprefix("bytes ").partition("/")
+        first, _, last = span.partition("-")
+        if first != str(offset) or not last.isdigit() or total not in (str(blob.size), "*"):
+            raise self._wrong_size(blob, f"resumes at {text[:100]!r}")
+
+    def _wrong_size(self, blob: Descriptor, found: str) -> Corrupt:
+        return Corrupt(
+            str(self.endpoint.reference),
+            f"blob {blob.digest} {found} at {self.endpoint.host}, its manifest says {blob.size} bytes",
+            hint="the registry's copy is damaged: push the image again or pull from another registry",
+        )
+
+    def _skip(self, answer: Answer, count: int) -> None:
+        view = memoryview(bytearray(min(count, limits.MIB)))
+        while count:
+            self._cancellation.check()
+            got = answer.readinto(view[: min(count, len(view))])
+            if got == 0:
+                raise Broken(self.endpoint.host, "the connection broke while resuming", hint="try again")
+            count -= got
+
+    def _request(self, method: str, path: str, headers: Mapping[str, str]) -> Answer:
+        """A request below the repository, authenticated; a 401 is answered once with fresh credentials."""
+        base, auth = self._ready()
+        url = f"{base}/v2/{self.endpoint.reference.repository}/{path}"
+        for again in (False, True):
+            authorization = auth.header(self._retried)
+            sent = {**headers, "Authorization": authorization} if authorization else headers
+            answer = self._retried(lambda sent=sent: self._plain(method, url, sent))  # type: ignore[misc]
+            if answer.status != 401 or not answer.trusted or again:
+                break
+            auth.forget(authorization)
+            challenges = challenge.parse(answer.headers("WWW-Authenticate"))
+            if not auth.learn(challenges, answer.url):
+                break
+            answer.read_start(_ERROR_BODY)
+        return answer
+
+    def _ready(self) -> tuple[str, Authenticator]:
+        """Scheme and challenge, found out by the first request of all threads (distribution-spec, end-1)."""
+        with self._lock:
+            if self._auth is None:
+                auth = self._make_authenticator(self.endpoint)
+                self._base = self._ping(auth)
+                self._auth = auth
+            return self._base, self._auth
+
+    def _ping(self, auth: Authenticator) -> str:
+        secure, plain = (f"{scheme}://{self.endpoint.host}" for scheme in ("https", "http"))
+        try:
+            answer = self._retried(
+                lambda: self._plain("GET", f"{secure}/v2/", {}), probe=self.endpoint.insecure
+            )
+        except Broken as error:
+            if not self.endpoint.insecure:
+                raise self._not_http_hint(error) from error
+            answer = self._retried(lambda: self._plain("GET", f"{plain}/v2/", {}))
+            secure = plain
+        if answer.status == 401:
+            auth.learn(challenge.parse(answer.headers("WWW-Authenticate")), secure)
+        status = answer.status
+        answer.read_start(_ERROR_BODY)
+        if status not in (200, 401, 403, 404):  # the last two by servers that serve /v2/NAME alone
+            raise Unavailable(
+                self.endpoint.host, f"answers {status} to /v2/", hint="check that a registry listens there"
+            )
+        return secure
+
+    def _not_http_hint(self, error: Broken) -> Broken:
+        if "WRONG_VERSION_NUMBER" not in error.cause.upper() and "wrong version number" not in error.cause:
+            return error
+        return Broken(
+            self.endpoint.host,
+            "speaks plain http where https is expected",
+            hint=f'put [[registry]] location = "{self.endpoint.host}", insecure = true into registries.conf',
+            lasting=True,
+        )
+
+    def _plain(self, method: str, url: str, headers: Mapping[str, str]) -> Answer:
+        return self._http.request(method, url, headers, insecure=self.endpoint.insecure)
+
+    def _retried(self, send: Callable[[], Answer], *, probe: bool = False) -> Answer:
+        """`send` until it answers with a lasting status, as often as the settings allow."""
+        most = 1 if probe else self._settings.attempts
+        most = min(most, _MIRROR_ATTEMPTS) if self.endpoint.mirror else most
+        for attempt in range(1, most + 1):
+            self._cancellation.check()
+            wait = retry.pause(self._settings, attempt)
+            try:
+                answer = send()
+            except Broken as error:
+                last = attempt >= (
+                    min(most, 1 if self.endpoint.mirror else _ABSENT_ATTEMPTS) if error.absent else most
+                )
+                if last or error.lasting:
+                    raise
+            else:
+                if answer.status not in retry.PASSING or attempt == most:
+                    return answer
+                asked = retry.asked_for(answer.header("Retry-After"))
+                if asked is not None and retry.too_long(asked):
+                    return answer
+                wait = max(wait, asked or 0.0)
+                answer.read_start(_ERROR_BODY)
+            self._cancellation.wait(wait)
+        raise AssertionError("the last attempt returns or raises")
+
+    def _expect(self, answer: Answer, statuses: tuple[int, ...], what: str) -> None:
+        """Raises the error that fits any other status."""
+        if answer.status in statuses:
+            return
+        said = _message(answer.read_start(_ERROR_BODY))
+        status, host, subject = answer.status, self.endpoint.host, str(self.endpoint.reference)
+        words = f" ({said})" if said else ""
+        if status == 404:
+            raise NotFound(
+                subject,
+                f"{host} has no {what}{words}",
+                hint="check the spelling of the repository and the tag",
+            )
+        if status in (401, 403):
+            known = self._auth is not None and self._auth.has_credentials
+            cause = "refuses the credentials" if known else "wants credentials, or has no such repository"
+            hint = (
+                f"check the name, and put credentials for {self.endpoint.reference.registry} into auth.json"
+            )
+            raise Denied(subject, f"{host} {cause}: status {status}{words}", hint=hint)
+        if status == 429:
+            raise Unavailable(
+                subject, f"{host} limits the rate of requests{words}", hint="wait, log in, or set up a mirror"
+            )
+        raise Unavailable(subject, f"{host} answers {status} for {what}{words}", hint="try again later")
+
+
+def _message(body: bytes) -> str:
+    """The message of an error document (distribution-spec, "Error Codes"), safe to show on a terminal."""
+    try:
+        error = json.loads(body)["errors"][0]
+        text = f"{error.get('code', '')}: {error.get('message', '')}"
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return ""
+    return "".join(character for character in text[:300] if character.isprintable())
