@@ -38,6 +38,7 @@ class SandboxConfig:
     resources: Resources = Resources()  # of the pod's cgroup as a whole
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
+    domain: str = ""  # what follows the host name in /etc/hosts; "": nothing
 
 
 @dataclass(frozen=True)
