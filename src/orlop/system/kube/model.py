@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Literal, TypeVar
 
 from msgspec import field
+from msgspec.structs import force_setattr
 
 from orlop.system.kube.quantity import Quantity
 from orlop.system.kube.volume_model import (
@@ -26,6 +27,13 @@ from orlop.system.kube.wire import Wire, from_json, to_json
 __all__ = ["Pod", "PodSpec", "from_json", "to_json"]
 
 RestartPolicy = Literal["Always", "OnFailure", "Never"]
+
+
+def _default(value: Wire, **defaults: object) -> None:
+    """Where the API server gives a default to a zero that was written down, as for one that was not."""
+    for name, default in defaults.items():
+        if not getattr(value, name):
+            force_setattr(value, name, default)
 
 
 class KeyRef(Wire, frozen=True):
@@ -109,6 +117,9 @@ class HTTPGetAction(Wire, frozen=True):
     scheme: Literal["HTTP", "HTTPS"] = "HTTP"
     http_headers: tuple[HTTPHeader, ...] = ()
 
+    def __post_init__(self) -> None:
+        _default(self, path="/")
+
 
 class TCPSocketAction(Wire, frozen=True):
     port: int | str
@@ -137,6 +148,9 @@ class Probe(Wire, frozen=True):
     success_threshold: int = 1
     failure_threshold: int = 3
     termination_grace_period_seconds: int | None = None
+
+    def __post_init__(self) -> None:
+        _default(self, timeout_seconds=1, period_seconds=10, success_threshold=1, failure_threshold=3)
 
 
 class Handler(Wire, frozen=True):
@@ -238,6 +252,9 @@ class Container(Wire, frozen=True):
     stdin_once: bool = False
     tty: bool = False
 
+    def __post_init__(self) -> None:
+        _default(self, termination_message_path="/dev/termination-log")
+
     @property
     def pull_policy(self) -> Literal["Always", "IfNotPresent", "Never"]:
         """As the API server decides: Always for `:latest` and for no tag and no digest."""
@@ -315,20 +332,6 @@ class Pod(ApiObject, frozen=True):
         """Init containers (sidecars among them) in order, then the containers."""
         yield from self.spec.init_containers
         yield from self.spec.containers
-
-    def restart_wanted(self, container: Container, exit_code: int) -> bool:
-        """Whether a container that ended with `exit_code` is to run again: its rules, its policy, the pod's.
-
-        For an init container that is no sidecar, the pod's `Always` means OnFailure, as the kubelet has it.
-        """
-        for rule in container.restart_policy_rules:
-            codes = rule.exit_codes
-            if codes is not None and (exit_code in codes.values) == (codes.operator == "In"):
-                return True
-        policy = container.restart_policy or self.spec.restart_policy
-        if policy == "Always" and container in self.spec.init_containers and not container.restart_policy:
-            policy = "OnFailure"
-        return policy == "Always" or (policy == "OnFailure" and exit_code != 0)
 
 
 class LabelRequirement(Wire, frozen=True):
