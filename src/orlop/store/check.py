@@ -1,0 +1,156 @@
+"""Compare what the database says with what is there, contents included."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from orlop.image.digest import Digest
+from orlop.kit import locks
+from orlop.kit.database import Database
+from orlop.store import overlay
+from orlop.store.image_mounts import release
+from orlop.store.layout import Layout
+from orlop.store.model import CheckReport, Problem, StoreSettings
+from orlop.store.prune import remove_leftovers, stray_folders
+from orlop.store.verify_diff import damage
+from orlop.store.workspace import dead
+
+_NAMED = 5  # damaged files of one layer that a report names
+
+
+def check(layout: Layout, database: Database, settings: StoreSettings, *, repair: bool) -> CheckReport:
+    """See `Store.check`. Reads every byte of every layer.
+
+    Leftovers of interrupted work are counted, not complained about: they are in nobody's way.
+    """
+    if repair:
+        with locks.hold(layout.lease_lock, timeout=settings.prune_wait):
+            return _check(layout, database, repair=True)
+    return _check(layout, database, repair=False)
+
+
+def _check(layout: Layout, database: Database, *, repair: bool) -> CheckReport:
+    problems = [*_layers(layout, database, repair=repair), *_images(database, repair=repair)]
+    problems += _rootfs(layout, database, repair=repair)
+    mounts = _stale_mounts(layout, database)
+    leftovers = len(mounts) + len(stray_folders(layout, database)) + len(dead(layout.tmp))
+    if repair:
+        for image_id, container_id in mounts:
+            _take_away(layout, database, image_id, container_id)
+        remove_leftovers(layout, database)
+    return CheckReport(
+        problems=tuple(problems),
+        layers=_count(database, "layers"),
+        images=_count(database, "images"),
+        leftovers=0 if repair else leftovers,
+    )
+
+
+def _layers(layout: Layout, database: Database, *, repair: bool) -> Iterator[Problem]:
+    for row in database.query(
+        "SELECT diff_id, name FROM diffs WHERE broken = 0 ORDER BY CAST(name AS INTEGER)"
+    ):
+        found = damage(layout.diff(row["name"]), layout.listing(row["name"]))
+        if not found:
+            continue
+        same = "SELECT 1 FROM diffs WHERE diff_id = ? AND name = ? AND broken = 0"
+        if not database.query(same, (row["diff_id"], row["name"])):
+            continue  # removed by another process while we looked
+        more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+        cause = "; ".join(found[:_NAMED]) + more
+        if repair:
+            cause += _give_up(database, row["diff_id"])
+        yield Problem(f"layer {row['diff_id']}", cause, repaired=repair)
+    for row in database.query("SELECT diff_id FROM diffs WHERE broken = 1"):
+        if not repair:
+            yield Problem(f"layer {row['diff_id']}", "is broken and waits to be pulled again")
+    missing = "parent IS NOT NULL AND parent NOT IN (SELECT chain_id FROM layers)"
+    unused = "chain_id NOT IN (SELECT chain_id FROM image_layers)"
+    for row in database.query(f"SELECT chain_id FROM layers WHERE {missing} AND NOT {unused}"):  # noqa: S608
+        yield Problem(f"layer {row['chain_id']}", "its parent is not in the store")
+
+
+def _give_up(database: Database, diff_id: str) -> str:
+    """Forget a broken diff, so that the next pull fetches it; returns what became of its images."""
+    with database.transaction() as rows:
+        images = [
+            row[0]
+            for row in rows.execute(
+                "SELECT DISTINCT i.image_id FROM image_layers i JOIN layers l ON l.chain_id = i.chain_id"
+                " WHERE l.diff_id = ?",
+                (diff_id,),
+            )
+        ]
+        in_use = {row[0] for row in rows.execute("SELECT DISTINCT image_id FROM rootfs")}
+        unused = [image for image in images if image not in in_use]
+        rows.executemany("DELETE FROM images WHERE id = ?", [(image,) for image in unused])
+        if len(unused) < len(images):  # containers stand on it: the next pull puts a whole one in its place
+            rows.execute("UPDATE diffs SET broken = 1 WHERE diff_id = ?", (diff_id,))
+            return "; containers use it: pull the image again"
+        rows.execute("DELETE FROM layers WHERE diff_id = ?", (diff_id,))
+        rows.execute("DELETE FROM diffs WHERE diff_id = ?", (diff_id,))
+    return f"; removed, with {len(unused)} images: pull them again"
+
+
+def _images(database: Database, *, repair: bool) -> Iterator[Problem]:
+    for row in database.query("SELECT id, digest, manifest, config FROM images"):
+        cause = ""
+        for what, raw, wanted in (
+            ("config", row["config"], row["id"]),
+            ("manifest", row["manifest"], row["digest"]),
+        ):
+            if Digest.of(raw, Digest(wanted).algorithm) != wanted:
+                cause = f"its {what} has another digest"
+        if not cause:
+            continue
+        used = database.query("SELECT container_id FROM rootfs WHERE image_id = ?", (row["id"],))
+        removable = repair and not used
+        if removable:
+            with database.transaction() as rows:
+                rows.execute("DELETE FROM images WHERE id = ?", (row["id"],))
+        elif used:
+            cause += f"; used by container {used[0]['container_id']}"
+        yield Problem(f"image {row['id']}", cause, repaired=removable)
+
+
+def _rootfs(layout: Layout, database: Database, *, repair: bool) -> Iterator[Problem]:
+    for row in database.query("SELECT container_id FROM rootfs"):
+        base = layout.rootfs(row["container_id"])
+        if os.path.isdir(f"{base}/upper") and os.path.isdir(f"{base}/work"):
+            continue
+        if not database.query("SELECT 1 FROM rootfs WHERE container_id = ?", (row["container_id"],)):
+            continue
+        if repair:
+            for name, mode in (("upper", 0o755), ("work", 0o700)):
+                os.makedirs(f"{base}/{name}", mode=mode, exist_ok=True)
+        cause = "what it wrote is gone: its folder is absent" + ("; it is as new now" if repair else "")
+        yield Problem(f"file system of container {row['container_id']}", cause, repaired=repair)
+
+
+def _stale_mounts(layout: Layout, database: Database) -> list[tuple[str, str]]:
+    """Mounts, or what is left of them, of images and containers that are gone: (image id, container id)."""
+    found: list[tuple[str, str]] = []
+    known = {row["container_id"] for row in database.query("SELECT container_id FROM rootfs")}
+    if os.path.isdir(layout.mounts):
+        found += [("", name) for name in sorted(set(os.listdir(layout.mounts)) - known)]
+    images = {row["id"].partition(":")[2]: row["id"] for row in database.query("SELECT id FROM images")}
+    if os.path.isdir(layout.image_mounts):
+        found += [
+            (f"sha256:{name}", "") for name in sorted(os.listdir(layout.image_mounts)) if name not in images
+        ]
+    return found
+
+
+def _take_away(layout: Layout, database: Database, image_id: str, container_id: str) -> None:
+    if image_id:
+        release(layout, image_id)
+        return
+    with locks.hold(layout.container_lock(container_id)):
+        if not database.query("SELECT 1 FROM rootfs WHERE container_id = ?", (container_id,)):
+            overlay.unmount(layout.merged(container_id))
+            os.rmdir(layout.merged(container_id))
+
+
+def _count(database: Database, table: str) -> int:
+    return int(database.query(f"SELECT COUNT(*) FROM {table}")[0][0])  # noqa: S608

@@ -1,0 +1,71 @@
+"""What takes how much room: unpacked bytes of layers, what containers wrote."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from orlop.kit.database import Database
+from orlop.store.layout import Layout
+from orlop.store.model import Usage, UsageRow
+from orlop.store.rootfs import tree_usage
+
+
+def df(layout: Layout, database: Database) -> Usage:
+    """See `Store.df`. A layer that two images have is `shared` in both."""
+    layers = _layers(database)
+    images = _images(database)
+    containers = [
+        UsageRow(
+            kind="rootfs", id=row["container_id"], name=row["container_id"],
+            size=(used := tree_usage(f"{layout.rootfs(row['container_id'])}/upper")[0]),
+            shared=0, unique=used, in_use=True,
+        )
+        for row in database.query("SELECT container_id FROM rootfs ORDER BY container_id")
+    ]  # fmt: skip
+    held = database.query(
+        "SELECT COALESCE(SUM(size), 0) FROM diffs WHERE diff_id IN (SELECT l.diff_id FROM layers l"
+        " JOIN image_layers i ON i.chain_id = l.chain_id JOIN rootfs r ON r.image_id = i.image_id)"
+    )[0][0]
+    content = database.query("SELECT COALESCE(SUM(size), 0) FROM diffs")[0][0]
+    return Usage(
+        rows=(*images, *layers, *containers),
+        total=content + sum(row.size for row in containers),
+        reclaimable=content - held,
+    )
+
+
+def _layers(database: Database) -> list[UsageRow]:
+    rows = database.query(
+        "SELECT l.chain_id, d.size, COUNT(DISTINCT i.image_id) AS images,"
+        " (SELECT COUNT(*) FROM layers o WHERE o.diff_id = l.diff_id) AS layers"
+        " FROM layers l JOIN diffs d ON d.diff_id = l.diff_id"
+        " LEFT JOIN image_layers i ON i.chain_id = l.chain_id GROUP BY l.chain_id ORDER BY l.rowid"
+    )
+    return [_row("layer", row["chain_id"], "", row["size"], _shared(row), row["images"] > 0) for row in rows]
+
+
+def _images(database: Database) -> list[UsageRow]:
+    found = []
+    for image in database.query(
+        "SELECT i.id, (SELECT MIN(name) FROM names n WHERE n.image_id = i.id) AS name,"
+        " EXISTS (SELECT 1 FROM rootfs r WHERE r.image_id = i.id) AS used FROM images i ORDER BY name"
+    ):
+        parts = database.query(
+            "SELECT d.size, (SELECT COUNT(DISTINCT o.image_id) FROM image_layers o JOIN layers ol"
+            " ON ol.chain_id = o.chain_id WHERE ol.diff_id = d.diff_id) AS images FROM diffs d"
+            " WHERE d.diff_id IN (SELECT l.diff_id FROM image_layers m JOIN layers l"
+            " ON l.chain_id = m.chain_id WHERE m.image_id = ?)",
+            (image["id"],),
+        )
+        size = sum(part["size"] for part in parts)
+        shared = sum(part["size"] for part in parts if part["images"] > 1)
+        found.append(_row("image", image["id"], image["name"] or "", size, shared, bool(image["used"])))
+    return found
+
+
+def _shared(row: sqlite3.Row) -> int:
+    return int(row["size"]) if row["images"] > 1 or row["layers"] > 1 else 0
+
+
+def _row(kind: str, name_id: str, name: str, size: int, shared: int, in_use: bool) -> UsageRow:
+    return UsageRow(kind, name_id, name, size, shared, size - shared, in_use)

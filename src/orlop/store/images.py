@@ -1,0 +1,237 @@
+"""Images as they are recorded: put, find, list, name, unname, remove."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from orlop.kit.database import Database
+from orlop.kit.errors import InvalidInput, OrlopError
+from orlop.store.errors import ImageInUse, ImageUnknown, LayerUnknown
+from orlop.store.model import StoredImage
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from orlop.image.sink import ImageRecord
+
+_HEX = frozenset("0123456789abcdef")
+_PREFIX = 4  # digits of an id that are enough, where they are unique
+
+
+def put_image(database: Database, image: ImageRecord) -> None:
+    """See `orlop.image.sink.Sink.put_image`."""
+    created = _created(image.config)
+    with database.transaction() as rows:
+        for chain_id in image.layers:
+            if rows.execute("SELECT 1 FROM layers WHERE chain_id = ?", (chain_id,)).fetchone() is None:
+                raise LayerUnknown(f"layer {chain_id}", "is not in the store", hint="pull the image again")
+        rows.execute(
+            "INSERT INTO images (id, digest, manifest, config, created) VALUES (?, ?, ?, ?, ?)"
+            " ON CONFLICT (id) DO UPDATE SET digest = excluded.digest, manifest = excluded.manifest",
+            (image.id, image.digest, image.manifest, image.config, created),
+        )
+        rows.executemany(
+            "INSERT OR IGNORE INTO image_layers (image_id, position, chain_id) VALUES (?, ?, ?)",
+            [(image.id, position, chain_id) for position, chain_id in enumerate(image.layers)],
+        )
+        rows.executemany(
+            "INSERT OR IGNORE INTO digests (image_id, digest) VALUES (?, ?)",
+            [(image.id, digest) for digest in (image.digest, *image.digests)],
+        )
+        for name in image.names:
+            _point(rows, name, image.id)
+
+
+def has_image(database: Database, image_id: str) -> bool:
+    """Whole: an image with a layer that `check` gave up is not there, so that a pull mends it."""
+    broken = (
+        "SELECT 1 FROM image_layers m JOIN layers l ON l.chain_id = m.chain_id"
+        " JOIN diffs d ON d.diff_id = l.diff_id WHERE m.image_id = i.id AND d.broken"
+    )
+    query = f"SELECT 1 FROM images i WHERE i.id = ? AND NOT EXISTS ({broken})"  # noqa: S608
+    return bool(database.query(query, (image_id,)))
+
+
+def all_images(database: Database) -> list[StoredImage]:
+    """Every image, by its first name, the nameless ones last."""
+    found = [_image(database, row["id"]) for row in database.query("SELECT id FROM images")]
+    return sorted(found, key=lambda image: (not image.names, image.names, image.id))
+
+
+def find(database: Database, name: str) -> StoredImage:
+    """By name (canonical or familiar), digest, id or a unique beginning of one. Raises ImageUnknown."""
+    return _image(database, resolve(database, name)[0])
+
+
+def resolve(database: Database, name: str) -> tuple[str, str]:
+    """The image's id, and the canonical name that led to it ("" where it was an id or a digest)."""
+    for candidate in _candidates(name):
+        rows = database.query("SELECT image_id FROM names WHERE name = ?", (candidate,))
+        if rows:
+            return str(rows[0]["image_id"]), candidate
+    found = _by_digest(database, name) or _by_id(database, name)
+    if not found:
+        short = _by_last_part(database, name)
+        if short is not None:
+            return short
+        raise ImageUnknown(name, "no such image in the store", hint=f"pull it: orlop image pull {name}")
+    if len(found) > 1:
+        raise InvalidInput(
+            name, f"is the beginning of {len(found)} image ids", hint="give more digits, or a name"
+        )
+    return found[0], ""
+
+
+def document(database: Database, image_id: str, column: str) -> bytes:
+    """The raw `manifest` or `config`. Raises ImageUnknown."""
+    assert column in ("manifest", "config")
+    rows = database.query(f"SELECT {column} FROM images WHERE id = ?", (image_id,))  # noqa: S608
+    if not rows:
+        raise ImageUnknown(image_id, "no such image in the store", hint="see: orlop image list")
+    return bytes(rows[0][0])
+
+
+def tag(database: Database, name: str, new: str) -> None:
+    """Point the name `new` at the image. Raises ImageUnknown, InvalidInput."""
+    image_id = resolve(database, name)[0]
+    canonical = _canonical(new)
+    with database.transaction() as rows:
+        if rows.execute("SELECT 1 FROM images WHERE id = ?", (image_id,)).fetchone() is None:
+            raise ImageUnknown(name, "was removed meanwhile", hint=f"pull it: orlop image pull {name}")
+        _point(rows, canonical, image_id)
+
+
+def untag(database: Database, name: str) -> None:
+    """Take a name away; the image stays. Raises ImageUnknown."""
+    canonical = resolve(database, name)[1]
+    if not canonical:
+        raise InvalidInput(name, "is an image, not a name of one", hint="give the name to take away")
+    with database.transaction() as rows:
+        rows.execute("DELETE FROM names WHERE name = ?", (canonical,))
+
+
+def remove(database: Database, name: str, *, force: bool) -> tuple[list[str], str]:
+    """Take a name away, and the image with its last one. Returns the names, and the image's id if it went.
+
+    By id, an image of several names needs `force`. Raises ImageUnknown, and ImageInUse naming the container.
+    """
+    image_id, canonical = resolve(database, name)
+    with database.transaction() as rows:
+        names = [row[0] for row in rows.execute("SELECT name FROM names WHERE image_id = ?", (image_id,))]
+        if canonical and not force and set(names) - {canonical}:
+            rows.execute("DELETE FROM names WHERE name = ? AND image_id = ?", (canonical, image_id))
+            return [canonical], ""
+        if not canonical and len(names) > 1 and not force:
+            raise ImageInUse(
+                name,
+                f"has {len(names)} names: {', '.join(sorted(names))}",
+                hint="remove it by each name, or with --force",
+            )
+        _refuse_if_used(rows, name, image_id)
+        rows.execute("DELETE FROM images WHERE id = ?", (image_id,))
+    return sorted(names), image_id
+
+
+def _refuse_if_used(rows: sqlite3.Connection, name: str, image_id: str) -> None:
+    users = rows.execute("SELECT container_id FROM rootfs WHERE image_id = ?", (image_id,)).fetchall()
+    if users:
+        raise ImageInUse(
+            name,
+            f"is used by container {', '.join(row[0] for row in users)}",
+            hint=f"remove the container first: orlop remove {users[0][0]}",
+        )
+
+
+def _image(database: Database, image_id: str) -> StoredImage:
+    rows = database.query(
+        "SELECT i.id, i.digest, i.created, (SELECT COALESCE(SUM(d.size), 0) FROM image_layers m"
+        " JOIN layers l ON l.chain_id = m.chain_id JOIN diffs d ON d.diff_id = l.diff_id"
+        " WHERE m.image_id = i.id) AS size FROM images i WHERE i.id = ?",
+        (image_id,),
+    )
+    if not rows:
+        raise ImageUnknown(image_id, "no such image in the store", hint="see: orlop image list")
+    row = rows[0]
+
+    def column(sql: str) -> tuple[str, ...]:
+        return tuple(found[0] for found in database.query(sql, (image_id,)))
+
+    return StoredImage(
+        id=row["id"],
+        digest=row["digest"],
+        names=column("SELECT name FROM names WHERE image_id = ? ORDER BY name"),
+        digests=column("SELECT digest FROM digests WHERE image_id = ? ORDER BY digest"),
+        layers=column("SELECT chain_id FROM image_layers WHERE image_id = ? ORDER BY position"),
+        size=row["size"],
+        created=row["created"],
+    )
+
+
+def _candidates(name: str) -> Iterable[str]:
+    """Names that the text may mean: as given, in canonical form, and as this machine's own (localhost/)."""
+    yield name
+    canonical = _try_canonical(name)
+    if canonical:
+        yield canonical
+    local = _try_canonical(f"localhost/{name}")
+    if local:
+        yield local
+
+
+def _by_last_part(database: Database, name: str) -> tuple[str, str] | None:
+    """A short name finds an image of any registry by the end of its name, as podman's does, if only one."""
+    canonical = _try_canonical(f"localhost/{name}")
+    if canonical is None:
+        return None
+    end = canonical.removeprefix("localhost")
+    rows = database.query("SELECT name, image_id FROM names WHERE substr(name, -?) = ?", (len(end), end))
+    if len({row["image_id"] for row in rows}) != 1:
+        return None
+    return str(rows[0]["image_id"]), str(rows[0]["name"])
+
+
+def _by_digest(database: Database, name: str) -> list[str]:
+    digest = name.rpartition("@")[2]
+    if ":" not in digest:
+        return []
+    rows = database.query("SELECT DISTINCT image_id FROM digests WHERE digest = ?", (digest,))
+    return [row["image_id"] for row in rows]
+
+
+def _by_id(database: Database, name: str) -> list[str]:
+    digits = name.removeprefix("sha256:")
+    if len(digits) < _PREFIX or not _HEX.issuperset(digits):
+        return []
+    rows = database.query("SELECT id FROM images WHERE id GLOB ?", (f"sha???:{digits}*",))
+    return [row["id"] for row in rows]
+
+
+def _canonical(name: str) -> str:
+    from orlop.image.reference import Reference
+
+    return Reference.parse(name).canonical
+
+
+def _try_canonical(name: str) -> str | None:
+    try:
+        return _canonical(name)
+    except OrlopError:
+        return None
+
+
+def _point(rows: sqlite3.Connection, name: str, image_id: str) -> None:
+    rows.execute(
+        "INSERT INTO names (name, image_id) VALUES (?, ?)"
+        " ON CONFLICT (name) DO UPDATE SET image_id = excluded.image_id",
+        (name, image_id),
+    )
+
+
+def _created(config: bytes) -> str:
+    try:
+        created = json.loads(config).get("created")
+    except (ValueError, AttributeError):
+        return ""
+    return created if isinstance(created, str) else ""

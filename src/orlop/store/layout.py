@@ -1,0 +1,113 @@
+"""Where everything is, and the database that says what it means.
+
+root/store.db                      what is acknowledged; SQLite in WAL mode
+root/layers/<n>/diff               one diff, n from a counter that never goes back (short: see overlay.py)
+root/layers/<n>/listing            what the diff held when it was verified, for `check`
+root/rootfs/<container>/{upper,work}
+root/tmp/<unique>/                 work under way: its owner holds a lock on the folder itself
+state/mounts/<container>           merged file systems
+state/images/<hex>/{root,by/}      read-only roots of images, and the names they were mounted by
+state/locks/                       flock files: lease, layers, containers
+"""
+
+from __future__ import annotations
+
+from orlop.kit.node import Node
+
+SCHEMA = (
+    """
+    CREATE TABLE counter (next INTEGER NOT NULL);
+    INSERT INTO counter VALUES (1);
+    CREATE TABLE diffs (
+        diff_id TEXT PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE,
+        size INTEGER NOT NULL,
+        entries INTEGER NOT NULL,
+        packed INTEGER NOT NULL,
+        blob TEXT NOT NULL,
+        opaque INTEGER NOT NULL,
+        broken INTEGER NOT NULL DEFAULT 0
+    );
+    CREATE TABLE layers (
+        chain_id TEXT PRIMARY KEY,
+        parent TEXT,
+        diff_id TEXT NOT NULL REFERENCES diffs (diff_id)
+    );
+    CREATE INDEX layers_by_diff ON layers (diff_id);
+    CREATE TABLE images (
+        id TEXT PRIMARY KEY,
+        digest TEXT NOT NULL,
+        manifest BLOB NOT NULL,
+        config BLOB NOT NULL,
+        created TEXT NOT NULL
+    );
+    CREATE TABLE image_layers (
+        image_id TEXT NOT NULL REFERENCES images (id) ON DELETE CASCADE,
+        position INTEGER NOT NULL,
+        chain_id TEXT NOT NULL REFERENCES layers (chain_id),
+        PRIMARY KEY (image_id, position)
+    );
+    CREATE INDEX image_layers_by_chain ON image_layers (chain_id);
+    CREATE TABLE names (
+        name TEXT PRIMARY KEY,
+        image_id TEXT NOT NULL REFERENCES images (id) ON DELETE CASCADE
+    );
+    CREATE INDEX names_by_image ON names (image_id);
+    CREATE TABLE digests (
+        image_id TEXT NOT NULL REFERENCES images (id) ON DELETE CASCADE,
+        digest TEXT NOT NULL,
+        PRIMARY KEY (image_id, digest)
+    );
+    CREATE INDEX digests_by_digest ON digests (digest);
+    CREATE TABLE rootfs (
+        container_id TEXT PRIMARY KEY,
+        image_id TEXT NOT NULL REFERENCES images (id)
+    );
+    CREATE INDEX rootfs_by_image ON rootfs (image_id)
+    """,
+)
+
+_STRIPES = 64  # lock files of containers: a fixed set, so that none is ever left over
+
+
+class Layout:
+    """The paths of one node's store. Makes nothing."""
+
+    def __init__(self, node: Node) -> None:
+        self.root = node.root
+        self.state = node.state
+        self.database = f"{node.root}/store.db"
+        self.layers = f"{node.root}/layers"
+        self.tmp = f"{node.root}/tmp"  # noqa: S108 - below our own root
+        self.all_rootfs = f"{node.root}/rootfs"
+        self.mounts = f"{node.state}/mounts"
+        self.image_mounts = f"{node.state}/images"
+        self.locks = f"{node.state}/locks"
+        self.lease_lock = f"{self.locks}/store-lease"
+
+    def layer(self, name: str) -> str:
+        return f"{self.layers}/{name}"
+
+    def diff(self, name: str) -> str:
+        return f"{self.layers}/{name}/diff"
+
+    def listing(self, name: str) -> str:
+        return f"{self.layers}/{name}/listing"
+
+    def rootfs(self, container_id: str) -> str:
+        return f"{self.all_rootfs}/{container_id}"
+
+    def merged(self, container_id: str) -> str:
+        return f"{self.mounts}/{container_id}"
+
+    def image_mount(self, image_id: str) -> str:
+        return f"{self.image_mounts}/{image_id.partition(':')[2]}"
+
+    def diff_lock(self, diff_id: str) -> str:
+        return f"{self.locks}/diff-{diff_id.partition(':')[2]}"
+
+    def container_lock(self, container_id: str) -> str:
+        return f"{self.locks}/rootfs-{sum(container_id.encode()) % _STRIPES}"
+
+    def image_mount_lock(self, image_id: str) -> str:
+        return f"{self.locks}/image-{sum(image_id.encode()) % _STRIPES}"

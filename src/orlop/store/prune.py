@@ -1,0 +1,98 @@
+"""Remove what nothing needs: rows first, in one transaction, then the folders that no row names."""
+
+from __future__ import annotations
+
+import os
+
+from orlop.kit import files, locks
+from orlop.kit.database import Database
+from orlop.store.image_mounts import is_image_mounted, release
+from orlop.store.layout import Layout
+from orlop.store.model import Pruned, StoreSettings
+from orlop.store.rootfs import tree_usage
+from orlop.store.workspace import discard, sweep
+
+_USED_LAYERS = "SELECT chain_id FROM image_layers"
+
+
+def prune(layout: Layout, database: Database, settings: StoreSettings, *, all_images: bool) -> Pruned:
+    """See `Store.prune`."""
+    with locks.hold(layout.lease_lock, timeout=settings.prune_wait):
+        before = tree_usage(layout.root)[0]
+        gone = _remove_images(layout, database, all_images=all_images)
+        layers = remove_dangling_layers(layout, database)
+        leftovers = remove_leftovers(layout, database)
+        _remove_locks(layout)
+        freed = max(0, before - tree_usage(layout.root)[0])
+    return Pruned(images=tuple(gone), layers=tuple(layers), leftovers=leftovers, freed=freed)
+
+
+def remove_dangling_layers(layout: Layout, database: Database) -> list[str]:
+    """Layers that no image has, and diffs that no layer has. The caller holds the lease alone."""
+    with database.transaction() as rows:
+        layers = [
+            row[0]
+            for row in rows.execute(f"SELECT chain_id FROM layers WHERE chain_id NOT IN ({_USED_LAYERS})")  # noqa: S608
+        ]
+        rows.executemany("DELETE FROM layers WHERE chain_id = ?", [(chain_id,) for chain_id in layers])
+        unused = "diff_id NOT IN (SELECT diff_id FROM layers)"
+        names = [row[0] for row in rows.execute(f"SELECT name FROM diffs WHERE {unused}")]  # noqa: S608
+        rows.execute(f"DELETE FROM diffs WHERE {unused}")  # noqa: S608
+    for name in names:
+        discard(layout.tmp, layout.layer(name))
+    return layers
+
+
+def remove_leftovers(layout: Layout, database: Database) -> int:
+    """Folders that no row names, and work whose owner is dead. The caller holds the lease alone."""
+    return sweep(layout.tmp) + sum(
+        _remove_stray(layout, database, path) for path in stray_folders(layout, database)
+    )
+
+
+def stray_folders(layout: Layout, database: Database) -> list[str]:
+    """What lies in layers/ and rootfs/ without a row."""
+    found = []
+    for folder, sql in (
+        (layout.layers, "SELECT name FROM diffs"),
+        (layout.all_rootfs, "SELECT container_id FROM rootfs"),
+    ):
+        there = set(os.listdir(folder)) if os.path.isdir(folder) else set()
+        known = {row[0] for row in database.query(sql)}
+        found += [f"{folder}/{name}" for name in sorted(there - known)]
+    return found
+
+
+def _remove_stray(layout: Layout, database: Database, path: str) -> bool:
+    if os.path.dirname(path) == layout.all_rootfs:
+        name = os.path.basename(path)
+        with locks.hold(layout.container_lock(name)):  # nobody makes it just now
+            if database.query("SELECT 1 FROM rootfs WHERE container_id = ?", (name,)):
+                return False
+            discard(layout.tmp, path)
+    else:
+        discard(layout.tmp, path)
+    return True
+
+
+def _remove_images(layout: Layout, database: Database, *, all_images: bool) -> list[str]:
+    with database.transaction() as rows:
+        condition = "" if all_images else " AND id NOT IN (SELECT image_id FROM names)"
+        unused = [
+            row[0]
+            for row in rows.execute(
+                f"SELECT id FROM images WHERE id NOT IN (SELECT image_id FROM rootfs){condition}"  # noqa: S608
+            )
+        ]
+        unused = [image_id for image_id in unused if not is_image_mounted(layout, image_id)]
+        rows.executemany("DELETE FROM images WHERE id = ?", [(image_id,) for image_id in unused])
+    for image_id in unused:
+        release(layout, image_id)
+    return unused
+
+
+def _remove_locks(layout: Layout) -> None:
+    """Lock files of diffs are only taken inside a lease, which is ours alone now."""
+    for name in os.listdir(layout.locks):
+        if name.startswith("diff-"):
+            files.remove_tree(f"{layout.locks}/{name}")

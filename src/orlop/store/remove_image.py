@@ -1,0 +1,32 @@
+"""Remove an image, and the layers that nobody else uses."""
+
+from __future__ import annotations
+
+from orlop.kit import locks
+from orlop.kit.database import Database
+from orlop.store import images
+from orlop.store.errors import ImageInUse
+from orlop.store.image_mounts import is_image_mounted, release
+from orlop.store.layout import Layout
+
+
+def remove_image(layout: Layout, database: Database, name: str, *, force: bool) -> list[str]:
+    """See `Store.remove_image`."""
+    from orlop.store.prune import remove_dangling_layers
+
+    image_id = images.resolve(database, name)[0]
+    mounted = is_image_mounted(layout, image_id)
+    last = len(images.find(database, image_id).names) <= 1
+    if mounted and last and not force:
+        raise ImageInUse(
+            name, f"is mounted at {layout.image_mount(image_id)}/root", hint=f"orlop image unmount {name}"
+        )
+    names, removed = images.remove(database, name, force=force)
+    if not removed:
+        return names
+    release(layout, removed)
+    # A pull under way may count on layers that look unused: then they stay for `prune`.
+    with locks.attempt(layout.lease_lock) as alone:
+        if alone:
+            remove_dangling_layers(layout, database)
+    return [*names, removed]

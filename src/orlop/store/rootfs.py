@@ -1,0 +1,191 @@
+"""Container file systems: an image's layers below, a folder of the container's own above."""
+
+from __future__ import annotations
+
+import os
+
+from orlop.kit import locks
+from orlop.kit.database import Database
+from orlop.kit.errors import Conflict, InvalidInput
+from orlop.store import overlay
+from orlop.store.errors import ImageUnknown, RootfsUnknown
+from orlop.store.layout import Layout
+
+_NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")
+
+
+def create_rootfs(layout: Layout, database: Database, container_id: str, image_id: str) -> None:
+    """A file system for the container, on the image; the same asked again is harmless.
+
+    Raises ImageUnknown, InvalidInput, and Conflict where the container has one on another image.
+    """
+    if not container_id or not _NAME.issuperset(container_id) or container_id.startswith("."):
+        raise InvalidInput(container_id, "is no container id", hint="use letters, digits, `_`, `.` and `-`")
+    with locks.hold(layout.container_lock(container_id)):
+        if _known(database, container_id, image_id):
+            return
+        if os.path.lexists(layout.rootfs(container_id)):
+            _discard(layout, container_id)  # left by a removal or a creation that was killed
+        _make_folders(layout, container_id)
+        with database.transaction() as rows:
+            if rows.execute("SELECT 1 FROM images WHERE id = ?", (image_id,)).fetchone() is None:
+                raise ImageUnknown(image_id, "no such image in the store", hint="pull it first")
+            rows.execute(
+                "INSERT INTO rootfs (container_id, image_id) VALUES (?, ?)", (container_id, image_id)
+            )
+
+
+def _known(database: Database, container_id: str, image_id: str) -> bool:
+    known = database.query("SELECT image_id FROM rootfs WHERE container_id = ?", (container_id,))
+    if known and known[0]["image_id"] != image_id:
+        raise Conflict(
+            container_id,
+            f"has a file system on another image, {known[0]['image_id']}",
+            hint="remove the container first",
+        )
+    return bool(known)
+
+
+def mount_rootfs(layout: Layout, database: Database, container_id: str) -> str:
+    """Mount it, if it is not, and return where. Raises RootfsUnknown."""
+    merged = layout.merged(container_id)
+    with locks.hold(layout.container_lock(container_id)):
+        if overlay.is_mounted(merged):
+            return merged
+        image_id = _image_of(database, container_id)
+        lower = lower_folders(database, image_id)
+        base = layout.rootfs(container_id)
+        _make_folders(layout, container_id)
+        os.makedirs(merged, mode=0o700, exist_ok=True)
+        if not os.path.exists(f"{base}/dressed"):
+            _dress(layout, lower, base)
+        overlay.mount_overlay(
+            layout.layers,
+            lower or [empty_folder(layout)],
+            merged,
+            upper=f"{base}/upper",
+            work=f"{base}/work",
+        )
+    return merged
+
+
+def unmount_rootfs(layout: Layout, container_id: str) -> None:
+    """Unmount it; harmless where it is not mounted."""
+    with locks.hold(layout.container_lock(container_id)):
+        _unmount(layout.merged(container_id))
+
+
+def remove_rootfs(layout: Layout, database: Database, container_id: str) -> None:
+    """Unmount and remove it with all that the container wrote; harmless where there is none."""
+    with locks.hold(layout.container_lock(container_id)):
+        _unmount(layout.merged(container_id))
+        with database.transaction() as rows:
+            rows.execute("DELETE FROM rootfs WHERE container_id = ?", (container_id,))
+        if os.path.lexists(layout.rootfs(container_id)):
+            _discard(layout, container_id)
+
+
+def rootfs_usage(layout: Layout, database: Database, container_id: str) -> tuple[int, int]:
+    """Bytes and inodes that the container wrote. Raises RootfsUnknown."""
+    _image_of(database, container_id)
+    return tree_usage(f"{layout.rootfs(container_id)}/upper")
+
+
+def rootfs_list(database: Database) -> list[str]:
+    rows = database.query("SELECT container_id FROM rootfs ORDER BY container_id")
+    return [row["container_id"] for row in rows]
+
+
+def tree_usage(path: str) -> tuple[int, int]:
+    """Bytes on the disk and inodes below `path`, each hard-linked file once; what vanishes meanwhile is 0."""
+    total, seen = 0, set()
+    pending = [path]
+    while pending:
+        folder = pending.pop()
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    status = entry.stat(follow_symlinks=False)
+                    if status.st_ino not in seen:
+                        seen.add(status.st_ino)
+                        total += status.st_blocks * 512
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append(entry.path)
+        except OSError:  # gone meanwhile, or deeper than a path can say: a container may make such
+            continue
+    return total, len(seen)
+
+
+def _image_of(database: Database, container_id: str) -> str:
+    rows = database.query("SELECT image_id FROM rootfs WHERE container_id = ?", (container_id,))
+    if not rows:
+        raise RootfsUnknown(container_id, "has no file system in the store", hint="see: orlop ps --all")
+    return str(rows[0]["image_id"])
+
+
+def _make_folders(layout: Layout, container_id: str) -> None:
+    base = layout.rootfs(container_id)
+    try:
+        os.mkdir(base, 0o700)
+    except FileExistsError:
+        pass
+    except FileNotFoundError:
+        os.makedirs(base, mode=0o700, exist_ok=True)
+    for name, mode in (("upper", 0o755), ("work", 0o700)):
+        try:
+            os.mkdir(f"{base}/{name}", mode)
+        except FileExistsError:
+            continue
+
+
+def _dress(layout: Layout, lower: list[str], base: str) -> None:
+    """The merged root's owner and mode are the upper folder's: give it the uppermost layer's, once."""
+    upper = f"{base}/upper"
+    if lower:
+        status = os.stat(f"{layout.layers}/{lower[0]}")
+        os.chown(upper, status.st_uid, status.st_gid)
+        os.chmod(upper, status.st_mode & 0o7777)
+    os.close(os.open(f"{base}/dressed", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
+
+def empty_folder(layout: Layout, *, second: bool = False) -> str:
+    """An empty folder where overlayfs wants one more, relative to layers/."""
+    name = "empty2" if second else "empty"
+    os.makedirs(layout.layers, mode=0o700, exist_ok=True)
+    os.makedirs(f"{layout.root}/{name}", mode=0o755, exist_ok=True)
+    return f"../{name}"
+
+
+def _unmount(merged: str) -> None:
+    overlay.unmount(merged)
+    try:
+        os.rmdir(merged)
+    except FileNotFoundError:
+        return
+
+
+def _discard(layout: Layout, container_id: str) -> None:
+    from orlop.store.workspace import discard
+
+    discard(layout.tmp, layout.rootfs(container_id))
+
+
+def lower_folders(database: Database, image_id: str) -> list[str]:
+    """The diffs of an image for overlayfs: paths relative to layers/, uppermost first, each once.
+
+    overlayfs refuses a folder given twice, and of equal diffs only the uppermost can be seen anyway.
+    Raises ImageUnknown.
+    """
+    names: dict[str, None] = {}
+    rows = database.query(
+        "SELECT d.name, d.opaque FROM image_layers i JOIN layers l ON l.chain_id = i.chain_id"
+        " JOIN diffs d ON d.diff_id = l.diff_id WHERE i.image_id = ? ORDER BY i.position DESC",
+        (image_id,),
+    )
+    for row in rows:
+        names.setdefault(f"{row['name']}/diff")
+        if row["opaque"]:  # the layer hides all below it
+            break
+    if not names and not database.query("SELECT 1 FROM images WHERE id = ?", (image_id,)):
+        raise ImageUnknown(image_id, "is not in the store", hint="pull the image again")
+    return list(names)

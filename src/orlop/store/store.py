@@ -1,0 +1,202 @@
+"""The store's face: one object, many processes. Each verb is in its module, imported when it is asked for."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+
+from orlop.kit.database import Database
+from orlop.kit.node import Node
+from orlop.store.layout import SCHEMA, Layout
+from orlop.store.model import CheckReport, Pruned, StoredImage, StoreSettings, Usage
+
+TYPE_CHECKING = False  # as typing's, without importing typing
+if TYPE_CHECKING:
+    from orlop.image.config import ImageConfig
+    from orlop.image.digest import Digest
+    from orlop.image.sink import ImageRecord, LayerRequest, Reader
+    from orlop.kit.progress import Meter
+
+_DEFAULTS = StoreSettings()
+
+__all__ = ["Store", "StoreSettings"]
+
+
+class Store:
+    """The images, layers and container file systems of one node; implements `orlop.image.sink.Sink`.
+
+    Safe to use from many threads and many processes. Every method may be asked twice. Raises OrlopError only.
+    """
+
+    def __init__(self, node: Node, settings: StoreSettings = _DEFAULTS) -> None:
+        self.layout = Layout(node)
+        self.settings = settings
+        self._database = Database(self.layout.database, SCHEMA)
+
+    def close(self) -> None:
+        """Close this thread's connection; it opens again when it is needed."""
+        self._database.close()
+
+    # -- Sink ------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def lease(self) -> Iterator[None]:
+        """What is ensured inside is not pruned before the end."""
+        from orlop.kit import locks
+
+        with locks.hold(self.layout.lease_lock, shared=True):
+            yield
+
+    def has_image(self, image_id: Digest) -> bool:
+        from orlop.store import images
+
+        return images.has_image(self._database, image_id)
+
+    def ensure_layer(
+        self,
+        layer: LayerRequest,
+        open_blob: Callable[[], AbstractContextManager[Reader]],
+        *,
+        meter: Meter,
+        tick: Callable[[], None],
+    ) -> bool:
+        """The layer is there afterwards; returns whether it had to be fetched. See Sink."""
+        from orlop.store.ensure_layer import ensure_layer
+
+        return ensure_layer(
+            self.layout, self._database, self.settings, layer, open_blob, meter=meter, tick=tick
+        )
+
+    def put_image(self, image: ImageRecord) -> None:
+        """Record the image and point its names at it. Raises NotFound where one of its layers is absent."""
+        from orlop.store import images
+
+        images.put_image(self._database, image)
+
+    # -- images ----------------------------------------------------------------------------------------
+
+    def images(self) -> list[StoredImage]:
+        """Every image, by name."""
+        from orlop.store import images
+
+        return images.all_images(self._database)
+
+    def image(self, name: str) -> StoredImage:
+        """By canonical or familiar name, digest, id or a unique beginning of one. Raises NotFound."""
+        from orlop.store import images
+
+        return images.find(self._database, name)
+
+    def image_config(self, image_id: str) -> ImageConfig:
+        """Raises NotFound."""
+        from orlop.image.config import ImageConfig
+
+        return ImageConfig.from_json(self.config_bytes(image_id))
+
+    def manifest_bytes(self, image_id: str) -> bytes:
+        """As the registry gave it. Raises NotFound."""
+        from orlop.store import images
+
+        return images.document(self._database, image_id, "manifest")
+
+    def config_bytes(self, image_id: str) -> bytes:
+        """As the registry gave it. Raises NotFound."""
+        from orlop.store import images
+
+        return images.document(self._database, image_id, "config")
+
+    def tag(self, name: str, new: str) -> None:
+        """Point `new` at the image, away from where it pointed. Raises NotFound, InvalidInput."""
+        from orlop.store import images
+
+        images.tag(self._database, name, new)
+
+    def untag(self, name: str) -> None:
+        """Take the name away; the image stays. Raises NotFound."""
+        from orlop.store import images
+
+        images.untag(self._database, name)
+
+    def remove_image(self, name: str, *, force: bool = False) -> list[str]:
+        """Remove the name, and with its last one the image and the layers that nobody else uses.
+
+        `force` takes all names at once and unmounts `mount_image`'s root. Returns what went: names, then the
+        image's id. Raises NotFound, and Conflict naming the container that uses it.
+        """
+        from orlop.store.remove_image import remove_image
+
+        return remove_image(self.layout, self._database, name, force=force)
+
+    def mount_image(self, name: str) -> str:
+        """The path of the image's read-only root. Raises NotFound, Unsupported."""
+        from orlop.store import image_mounts
+
+        return image_mounts.mount_image(self.layout, self._database, name)
+
+    def unmount_image(self, name: str) -> bool:
+        """Let go of it; it goes with the last name that it was mounted by. Returns whether it was mounted."""
+        from orlop.store import image_mounts
+
+        return image_mounts.unmount_image(self.layout, self._database, name)
+
+    # -- container file systems --------------------------------------------------------------------------
+
+    def create_rootfs(self, container_id: str, image_id: str) -> None:
+        """Raises NotFound (no such image), Conflict (it stands on another), InvalidInput."""
+        from orlop.store import rootfs
+
+        rootfs.create_rootfs(self.layout, self._database, container_id, image_id)
+
+    def mount_rootfs(self, container_id: str) -> str:
+        """The path of the merged file system, mounted now if it was not. Raises NotFound, Unsupported."""
+        from orlop.store import rootfs
+
+        return rootfs.mount_rootfs(self.layout, self._database, container_id)
+
+    def unmount_rootfs(self, container_id: str) -> None:
+        """What the container wrote stays."""
+        from orlop.store import rootfs
+
+        rootfs.unmount_rootfs(self.layout, container_id)
+
+    def remove_rootfs(self, container_id: str) -> None:
+        """Unmounted and gone, with what the container wrote."""
+        from orlop.store import rootfs
+
+        rootfs.remove_rootfs(self.layout, self._database, container_id)
+
+    def rootfs_usage(self, container_id: str) -> tuple[int, int]:
+        """Bytes and inodes that the container wrote. Raises NotFound."""
+        from orlop.store import rootfs
+
+        return rootfs.rootfs_usage(self.layout, self._database, container_id)
+
+    def rootfs_list(self) -> list[str]:
+        """The container ids that have one."""
+        from orlop.store import rootfs
+
+        return rootfs.rootfs_list(self._database)
+
+    # -- the whole ---------------------------------------------------------------------------------------
+
+    def check(self, *, repair: bool = False) -> CheckReport:
+        """Compare records, folders and contents; with `repair` remove what is broken, to be pulled again."""
+        from orlop.store.check import check
+
+        return check(self.layout, self._database, self.settings, repair=repair)
+
+    def df(self) -> Usage:
+        """What takes how much room."""
+        from orlop.store.df import df
+
+        return df(self.layout, self._database)
+
+    def prune(self, *, all_images: bool = False) -> Pruned:
+        """Remove leftovers, unused layers, nameless unused images, and with `all_images` all unused ones.
+
+        Waits for pulls under way. Raises TimedOut after [store] prune_wait seconds.
+        """
+        from orlop.store.prune import prune
+
+        return prune(self.layout, self._database, self.settings, all_images=all_images)
