@@ -1,0 +1,99 @@
+"""Make a container in a pod, ready to start."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from orlop.kit.errors import Conflict
+from orlop.pod import codec, container, etc, refresh, remove_container
+from orlop.pod.context import Pods, as_container, new_id
+from orlop.pod.model import Container, ContainerConfig, SandboxConfig
+from orlop.pod.records import CREATED, CREATING, READY, REMOVING
+
+TYPE_CHECKING = False  # as typing's, without importing typing
+if TYPE_CHECKING:
+    from orlop.image.config import ImageConfig
+    from orlop.pod.merge import Merged
+
+
+def create_container(pods: Pods, sandbox_id: str, config: ContainerConfig) -> Container:
+    """The container (sandbox, name, attempt): a new one, or the one that is there, as it is.
+
+    Requests for the same at the same time join. Raises NotFound (pod, image), Conflict (the pod is not
+    ready), InvalidInput, and what `store` and `runtime` raise; after an error nothing is left.
+    """
+    container.validate(config)
+    pod = pods.sandbox_row(sandbox_id)
+    while True:
+        row = _existing(pods, pod["id"], config)
+        if row is None:
+            made = _make(pods, pod, config)
+            if made is not None:
+                return made
+            continue  # somebody else was first: join
+        with pods.claim(row["id"]):  # waits for whoever makes it
+            row = pods.records.row("containers", row["id"])
+            if row is not None and row["state"] in (CREATING, REMOVING):  # of a process that died
+                remove_container.finish(pods, row)
+            elif row is not None:
+                return as_container(row)
+
+
+def _existing(pods: Pods, sandbox_id: str, config: ContainerConfig) -> sqlite3.Row | None:
+    rows = pods.records.rows(
+        "containers", "sandbox_id = ? AND name = ? AND attempt = ?", (sandbox_id, config.name, config.attempt)
+    )
+    return rows[0] if rows else None
+
+
+def _make(pods: Pods, pod: sqlite3.Row, config: ContainerConfig) -> Container | None:
+    """A new container; None where one of that identity came into being meanwhile."""
+    image_id, image = container.image_of(pods, config)
+    identifier = new_id()
+    row = container.row(pods, identifier, pod["id"], config, image_id)
+    with pods.claim(identifier):
+        if not pods.records.insert_container(row):
+            pods.release_claim(identifier)
+            _require_ready(pods, pod)
+            return None
+        try:
+            pid, process = build(
+                pods, row, pod["id"], codec.sandbox_config(pod["config"]), config, image_id, image
+            )
+            pods.records.update(
+                "containers",
+                identifier,
+                state=CREATED,
+                pid=pid,
+                pid_start=refresh.start_time(pid),
+                process=codec.dumps(process),
+            )
+        except BaseException:
+            remove_container.undo(pods, identifier)
+            raise
+        return as_container(pods.container_row(identifier))
+
+
+def build(
+    pods: Pods,
+    row: dict[str, object],
+    sandbox_id: str,
+    pod: SandboxConfig,
+    config: ContainerConfig,
+    image_id: str,
+    image: ImageConfig,
+) -> tuple[int, Merged]:
+    """Root, specification and the created process: its PID and what it will run."""
+    identifier, log_path = str(row["id"]), str(row["log_path"])
+    root, process = container.make_root(pods, identifier, image_id, image, config, etc.hostname(pod))
+    container.log_folder(pods, log_path)
+    spec = container.spec(pods, identifier, sandbox_id, pod, config, process, root)
+    return pods.engine.create(spec, pods.bundle(identifier), log_path=log_path), process
+
+
+def _require_ready(pods: Pods, pod: sqlite3.Row) -> None:
+    now = pods.records.row("sandboxes", pod["id"])
+    if now is None or now["state"] != READY:
+        raise Conflict(
+            f"pod {pod['name']}", "is not ready, so no container can be made in it", hint="start a new pod"
+        )

@@ -1,0 +1,111 @@
+"""What a container runs: its configuration laid over its image's."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Mapping
+
+from orlop.kit.errors import InvalidInput
+from orlop.kit.value import dataclass
+from orlop.pod.model import ContainerConfig
+
+TYPE_CHECKING = False  # as typing's, without importing typing
+if TYPE_CHECKING:
+    from orlop.image.config import ImageConfig
+
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@dataclass(frozen=True)
+class Merged:
+    """The process of a container, whole; kept with its record, since exec starts from it."""
+
+    args: tuple[str, ...]
+    env: tuple[str, ...]
+    cwd: str
+    user: str
+    stop_signal: str
+    volumes: tuple[str, ...] = ()  # of the image, not covered by a mount of the container's
+
+
+def merged(config: ContainerConfig, image: ImageConfig, *, hostname: str) -> Merged:
+    """Lay `config` over `image` as Kubernetes does.
+
+    `command` replaces the image's entrypoint and, without `args`, drops its cmd too. The environment is
+    PATH, HOSTNAME and TERM (with a terminal), then the image's, then the container's; HOME is added once the
+    user is known. Raises InvalidInput where there is nothing to run or a value cannot be passed on.
+    """
+    if config.command is not None:
+        args = config.command + (config.args or ())
+    else:
+        args = image.entrypoint + (image.cmd if config.args is None else config.args)
+    if not args or not args[0]:
+        raise InvalidInput(
+            f"container {config.name}",
+            f"image {config.image} names no program and neither does the container",
+            hint="give a command",
+        )
+    env = _environment(config, image, hostname)
+    cwd = config.working_dir or image.working_dir or "/"
+    if not cwd.startswith("/"):
+        if config.working_dir:
+            raise InvalidInput(
+                f"container {config.name}: workingDir", f"{cwd!r} is not absolute", hint="begin it with /"
+            )
+        cwd = "/" + cwd
+    covered = {mount.destination.rstrip("/") for mount in config.mounts}
+    values = (*args, *env, cwd)
+    if any("\0" in value for value in values):
+        raise InvalidInput(f"container {config.name}", "a value holds a NUL byte", hint="take it out")
+    return Merged(
+        args=args,
+        env=env,
+        cwd=cwd,
+        user=config.security.user or image.user,
+        stop_signal=stop_signal(config.stop_signal or image.stop_signal or "SIGTERM"),
+        volumes=tuple(v for v in image.volumes if v.startswith("/") and v.rstrip("/") not in covered),
+    )
+
+
+def stop_signal(text: str) -> str:
+    """`SIGTERM`, `TERM`, `15` or `SIGRTMIN+3` in the form of its number's name. Raises InvalidInput."""
+    name = text.upper().removeprefix("SIG")
+    base, plus, more = name.partition("+")
+    if base == "RTMIN":
+        number = signal.SIGRTMIN + (int(more) if more.isdecimal() else 0 if not plus else 999)
+    elif name.isdecimal():
+        number = int(name)
+    else:
+        found = getattr(signal, f"SIG{name}", None)
+        number = int(found) if isinstance(found, signal.Signals) else 0
+    if not 1 <= number <= signal.SIGRTMAX:
+        raise InvalidInput(f"signal {text}", "no such signal", hint="name one as SIGTERM, TERM or 15")
+    return str(number) if number > signal.SIGRTMIN else signal.Signals(number).name
+
+
+def with_home(env: tuple[str, ...], home: str) -> tuple[str, ...]:
+    """`env` with HOME of the user's, unless somebody set it."""
+    if any(entry.startswith("HOME=") for entry in env):
+        return env
+    return (*env, f"HOME={home}")
+
+
+def _environment(config: ContainerConfig, image: ImageConfig, hostname: str) -> tuple[str, ...]:
+    values: dict[str, str] = {"PATH": DEFAULT_PATH, "HOSTNAME": hostname}
+    if config.terminal:
+        values["TERM"] = "xterm"
+    for entry in image.env:
+        name, _, value = entry.partition("=")
+        values[name] = value
+    for name, value in config.env:
+        if not name or "=" in name:
+            raise InvalidInput(
+                f"container {config.name}: env", f"{name!r} is not a name", hint="write it as NAME=value"
+            )
+        values[name] = value
+    return as_entries(values)
+
+
+def as_entries(values: Mapping[str, str]) -> tuple[str, ...]:
+    """A mapping in the form of execve(2)."""
+    return tuple(f"{name}={value}" for name, value in values.items())

@@ -1,0 +1,101 @@
+"""The truth about a container: its record, corrected by what the kernel and the exit file say."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+
+from orlop.kit import limits, locks
+from orlop.pod.context import Pods
+from orlop.pod.records import CREATED, EXITED, LOST, LOST_EXIT_CODE, RUNNING, STARTING
+
+TYPE_CHECKING = False  # as typing's, without importing typing
+if TYPE_CHECKING:
+    from orlop.runtime.engine import Exit
+
+_PAUSE = 0.01
+
+
+def refreshed(pods: Pods, row: sqlite3.Row) -> sqlite3.Row:
+    """The row as it is now; a change that is found is recorded."""
+    state = row["state"]
+    if state == RUNNING and not alive(row["pid"], row["pid_start"]):
+        record_end(pods, row, patient=True)
+    elif state == CREATED and not alive(row["pid"], row["pid_start"]):
+        record_end(pods, row, patient=False)
+    elif state == STARTING and _claim_is_free(pods, row["id"]):
+        settle(pods, row)
+    else:
+        return row
+    return pods.records.row("containers", row["id"]) or row
+
+
+def settle(pods: Pods, row: sqlite3.Row) -> None:
+    """A start that died in the middle: ask the runtime whether it happened."""
+    exit_ = pods.engine.exit_of(row["id"])
+    if exit_ is not None or not alive(row["pid"], row["pid_start"]):
+        record_end(pods, row, patient=True)
+        return
+    started = pods.engine.state(row["id"]) == RUNNING
+    values: dict[str, object] = {"state": RUNNING, "started": pods.now()} if started else {"state": CREATED}
+    pods.records.update("containers", row["id"], only_in=(STARTING,), **values)
+
+
+def record_end(pods: Pods, row: sqlite3.Row, *, patient: bool) -> None:
+    """Write down how the container ended. `patient`: wait for conmon to say, which takes it a moment."""
+    exit_ = pods.engine.exit_of(row["id"])
+    deadline = time.monotonic() + limits.EXIT_RECORD
+    while exit_ is None and patient and time.monotonic() < deadline and pods.engine.conmon_pid(row["id"]):
+        time.sleep(_PAUSE)
+        exit_ = pods.engine.exit_of(row["id"])
+    pods.records.update(
+        "containers",
+        row["id"],
+        only_in=(CREATED, STARTING, RUNNING),
+        **end_values(pods, exit_ or pods.engine.exit_of(row["id"])),
+    )
+
+
+def end_values(pods: Pods, exit_: Exit | None) -> dict[str, object]:
+    """The columns of a container that ended so; None: nobody saw how."""
+    if exit_ is None:
+        return {
+            "state": EXITED,
+            "exit_code": LOST_EXIT_CODE,
+            "reason": LOST,
+            "message": "it ended and nobody recorded how",
+            "finished": pods.now(),
+            "pid": 0,
+        }
+    reason = "OOMKilled" if exit_.oom_killed else "Completed" if exit_.code == 0 else "Error"
+    return {
+        "state": EXITED,
+        "exit_code": exit_.code,
+        "reason": reason,
+        "message": "",
+        "finished": exit_.finished,
+        "pid": 0,
+    }
+
+
+def start_time(pid: int) -> int:
+    """When the process began, in ticks since boot: with its PID, its name for this boot. 0: there is none.
+
+    (proc_pid_stat(5), field 22.)
+    """
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stream:
+            fields = stream.read().rpartition(b")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return 0 if fields[0] in (b"Z", b"X") else int(fields[19])
+
+
+def alive(pid: int, started: int) -> bool:
+    """Whether this very process still runs (a zombie does not)."""
+    return pid > 0 and started > 0 and start_time(pid) == started
+
+
+def _claim_is_free(pods: Pods, identifier: str) -> bool:
+    with locks.attempt(pods.claim_path(identifier)) as held:
+        return held

@@ -1,0 +1,218 @@
+"""A pod with one container, made and started in one go: the fast way of `orlop run`.
+
+The two records are one transaction; the network is asked in a thread while the root is mounted and the
+runtime creates the container; the start waits for both.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+
+from orlop.kit import locks
+from orlop.kit.errors import Conflict
+from orlop.network.model import Addresses
+from orlop.pod import codec, container, init, refresh, sandbox, teardown
+from orlop.pod.context import Pods, new_id
+from orlop.pod.create_container import build
+from orlop.pod.model import ContainerConfig, SandboxConfig
+from orlop.pod.records import READY, RUNNING, update
+from orlop.pod.remove_container import remove_container
+from orlop.pod.stop_sandbox import has_init
+
+TYPE_CHECKING = False  # as typing's, without importing typing
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from orlop.image.config import ImageConfig
+    from orlop.pod.model import Container
+    from orlop.runtime.attach import AttachSession
+
+
+class Running:
+    """What `run_once` started. `session` carries its streams, None where nobody is attached."""
+
+    def __init__(
+        self,
+        pods: Pods,
+        sandbox_id: str,
+        container_id: str,
+        session: AttachSession | None,
+        owner: AbstractContextManager[object] | None,
+    ) -> None:
+        self._pods = pods
+        self.sandbox_id = sandbox_id
+        self.container_id = container_id
+        self.session = session
+        self._owner = owner
+
+    def wait(self, timeout: float | None = None) -> Container:
+        """The container once it has ended, or as it is after `timeout` seconds."""
+        from orlop.pod.wait_container import wait_container
+
+        return wait_container(self._pods, self.container_id, timeout)
+
+    def remove(self) -> None:
+        """Remove the container and its pod, as `--rm` asks for; it is killed where it still runs."""
+        remove_pair(self._pods, self.sandbox_id, self.container_id)
+        self.release()
+
+    def release(self) -> None:
+        """Let go of it: it goes on, and nobody here will remove it."""
+        if self._owner is not None:
+            self._owner.__exit__(None, None, None)
+            self._owner = None
+
+
+def run_once(pods: Pods, pod: SandboxConfig, config: ContainerConfig, *, attached: bool) -> Running:
+    """Make the pod and its container, and start it.
+
+    `attached`: with a session for its streams, opened before it starts, so that nothing is missed; and with
+    `config.remove`, the caller calls `Running.remove`. Otherwise conmon has it removed after its end. Raises
+    Conflict where the pod's name is taken, and what run_sandbox, create_container and start_container raise;
+    after an error nothing is left.
+    """
+    sandbox.validate(pod)
+    container.validate(config)
+    image_id, image = container.image_of(pods, config)
+    sandbox_id, container_id = new_id(), new_id()
+    row = container.row(pods, container_id, sandbox_id, config, image_id)
+    owner = own(pods, container_id) if config.remove and attached else None
+    try:
+        with pods.claim(sandbox_id), pods.claim(container_id):
+            with pods.gate():
+                if not pods.records.insert_pair(sandbox.row(pods, sandbox_id, pod), row):
+                    raise _taken(pod)
+                sandbox.prepare(pods, sandbox_id, pod)
+            session = _start(pods, sandbox_id, pod, row, config, image_id, image, attached)
+    except BaseException:
+        _undo(pods, sandbox_id, container_id)
+        if owner is not None:
+            owner.__exit__(None, None, None)
+        raise
+    return Running(pods, sandbox_id, container_id, session, owner)
+
+
+def own(pods: Pods, container_id: str) -> AbstractContextManager[int]:
+    """Say that this process removes the container after its end; who finds the lock free does it instead."""
+    owner = locks.hold(owner_path(pods, container_id))
+    owner.__enter__()
+    return owner
+
+
+def owner_path(pods: Pods, container_id: str) -> str:
+    return pods.claim_path(container_id) + ".owner"
+
+
+def remove_pair(pods: Pods, sandbox_id: str, container_id: str) -> None:
+    """Remove a container and, if it is the only one there, its pod: network and runtime at the same time."""
+    row = pods.records.row("sandboxes", sandbox_id)
+    if row is None:
+        return
+    others = pods.records.rows("containers", "sandbox_id = ? AND id <> ?", (sandbox_id, container_id))
+    if others:
+        remove_container(pods, container_id, force=True)
+        return
+    with pods.claim(sandbox_id), pods.claim(container_id):
+        sandbox.at_once(
+            [
+                lambda: sandbox.detach(pods, sandbox_id) if row["attached"] else None,
+                lambda: container.dismantle(pods, container_id, pods.own_log(container_id)),
+            ]
+        )
+        sandbox.dismantle(pods, sandbox_id, attached=False, has_init=has_init(row))
+        pods.records.delete_pair(sandbox_id, container_id)
+        pods.release_claim(container_id)
+        pods.release_claim(sandbox_id)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(owner_path(pods, container_id))
+    teardown.when_empty(pods)
+
+
+def _start(
+    pods: Pods,
+    sandbox_id: str,
+    pod: SandboxConfig,
+    row: dict[str, object],
+    config: ContainerConfig,
+    image_id: str,
+    image: ImageConfig,
+    attached: bool,
+) -> AttachSession | None:
+    """Create the container while the network gives addresses, then start it and record both."""
+    container_id = str(row["id"])
+    pending = _Attaching(pods, sandbox_id, pod)
+    try:
+        init_pid = init.start(pods, sandbox_id, pod) if init.wanted(pod) else 0
+        pid, process = build(pods, row, sandbox_id, pod, config, image_id, image)
+        pid_start = refresh.start_time(pid)
+    finally:
+        addresses = pending.joined()
+    session = pods.engine.attach(container_id) if attached else None
+    pods.engine.start(container_id)
+    with pods.records.database.transaction() as connection:
+        update(
+            connection,
+            "sandboxes",
+            sandbox_id,
+            state=READY,
+            addresses=codec.dumps(addresses),
+            init_pid=init_pid,
+        )
+        update(
+            connection,
+            "containers",
+            container_id,
+            state=RUNNING,
+            started=pods.now(),
+            pid=pid,
+            pid_start=pid_start,
+            process=codec.dumps(process),
+        )
+    return session
+
+
+class _Attaching:
+    """The network's ADD in a thread of its own, where the pod has a network."""
+
+    def __init__(self, pods: Pods, sandbox_id: str, pod: SandboxConfig) -> None:
+        self._addresses = Addresses()
+        self._failure: BaseException | None = None
+        self._thread: threading.Thread | None = None
+        if pod.network == "pod":
+            self._thread = threading.Thread(target=self._run, args=(pods, sandbox_id, pod))
+            self._thread.start()
+
+    def joined(self) -> Addresses:
+        """The addresses; raises what ADD raised, unless another failure is on its way up already."""
+        if self._thread is not None:
+            self._thread.join()
+        if self._failure is not None and sys.exc_info()[0] is None:
+            raise self._failure
+        return self._addresses
+
+    def _run(self, pods: Pods, sandbox_id: str, pod: SandboxConfig) -> None:
+        try:
+            self._addresses = sandbox.attach(pods, sandbox_id, pod)
+        except BaseException as error:
+            self._failure = error
+
+
+def _undo(pods: Pods, sandbox_id: str, container_id: str) -> None:
+    """Take back what could not be started; the error that led here is what counts."""
+    try:
+        remove_pair(pods, sandbox_id, container_id)
+    except Exception as error:
+        import logging  # only failures pay for it
+
+        logging.getLogger(__name__).warning("%s: %s; recovery goes on", sandbox_id[:12], error)
+
+
+def _taken(pod: SandboxConfig) -> Conflict:
+    return Conflict(
+        f"pod {pod.namespace}/{pod.name}",
+        "there is one of that name",
+        hint=f"choose another name, or remove it: orlop pod remove {pod.name}",
+    )

@@ -1,0 +1,160 @@
+"""The parts of a sandbox, made and taken away: what run_sandbox, remove_sandbox, run and recover share.
+
+Everything here is called by whoever holds the sandbox's claim. Taking away is idempotent and goes on past
+failures, so that one stuck part does not keep the others.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+
+from orlop.kit import files
+from orlop.kit.errors import InvalidInput, OrlopError
+from orlop.network.model import Addresses, Attachment
+from orlop.pod import etc, namespaces, records
+from orlop.pod.context import Pods
+from orlop.pod.model import SandboxConfig
+
+_NETWORKS = ("pod", "none", "host")
+
+
+def validate(config: SandboxConfig) -> None:
+    """Raises InvalidInput where the configuration contradicts itself or could not be carried out."""
+    subject = f"pod {config.name}"
+    for what, value in (("name", config.name), ("namespace", config.namespace)):
+        if not value or "/" in value or len(value) > 253 or not value.isprintable():
+            raise InvalidInput(
+                f"pod {value[:60]!r}",
+                f"is not a {what}",
+                hint="use up to 253 letters, digits, dots and dashes",
+            )
+    if config.network not in _NETWORKS:
+        raise InvalidInput(subject, f"network {config.network!r}", hint=f"one of {', '.join(_NETWORKS)}")
+    if config.ports and config.network != "pod":
+        raise InvalidInput(
+            subject, f"host ports with network {config.network!r}", hint='use network "pod", or no ports'
+        )
+    etc.validate(config)
+    if config.sysctls:
+        from orlop.runtime import sysctls
+
+        sysctls.validate(config.sysctls, host_network=config.network == "host", host_ipc=config.host_ipc)
+
+
+def row(pods: Pods, identifier: str, config: SandboxConfig) -> dict[str, object]:
+    """The record of a sandbox that is about to be made."""
+    from orlop.pod import codec
+
+    return {
+        "id": identifier,
+        "namespace": config.namespace,
+        "name": config.name,
+        "uid": config.uid,
+        "attempt": config.attempt,
+        "state": records.CREATING,
+        "boot": pods.boot,
+        "created": pods.now(),
+        "config": codec.dumps(config),
+        "attached": int(config.network == "pod"),
+    }
+
+
+def prepare(pods: Pods, identifier: str, config: SandboxConfig) -> None:
+    """The sandbox's namespaces, shared memory and files: all but its network's addresses."""
+    kinds: tuple[str, ...] = () if config.network == "host" else ("net", "uts")
+    if not config.host_ipc:
+        kinds += ("ipc",)
+    namespaces.pin(pods.node, identifier, kinds, hostname=etc.hostname(config), sysctls=config.sysctls)
+    if not config.host_ipc:
+        namespaces.mount_shm(pods.node, identifier)
+    etc.write(pods.node, identifier, config, Addresses())
+    if has_limits(config):
+        pods.engine.cgroups.create(pods.cgroup(identifier), config.resources)
+
+
+def has_limits(config: SandboxConfig) -> bool:
+    """Whether the pod's cgroup as a whole has limits; else the runtime makes it with the first container."""
+    return config.resources != type(config.resources)()
+
+
+def attach(pods: Pods, identifier: str, config: SandboxConfig) -> Addresses:
+    """Ask the network for addresses, and write them into the pod's files."""
+    if config.network != "pod":
+        return Addresses()
+    addresses = pods.network.add(attachment(pods, identifier, config))
+    etc.write(pods.node, identifier, config, addresses)
+    return addresses
+
+
+def attachment(pods: Pods, identifier: str, config: SandboxConfig) -> Attachment:
+    """The pod as the network knows it."""
+    return Attachment(
+        id=identifier,
+        netns=os.path.join(namespaces.folder(pods.node, identifier), "net"),
+        name=config.name,
+        namespace=config.namespace,
+        uid=config.uid,
+        ports=config.ports,
+    )
+
+
+def detach(pods: Pods, identifier: str) -> None:
+    """Leave the network. It must not keep the pod for ever: where it fails, that is logged, the network's own
+    record stays, and `recover` repeats it."""
+    try:
+        pods.network.delete(identifier)
+    except OrlopError as error:
+        import logging  # only failures pay for it
+
+        logging.getLogger(__name__).warning("pod %s leaves the network later: %s", identifier[:12], error)
+
+
+def dismantle(pods: Pods, identifier: str, *, attached: bool, has_init: bool) -> None:
+    """Take away everything that a sandbox has, its containers excepted."""
+    steps: list[Callable[[], object]] = []
+    if has_init:
+        steps.append(lambda: pods.engine.delete(identifier, force=True))
+        steps.append(lambda: files.remove_tree(pods.bundle(identifier)))
+    if attached:
+        steps.append(lambda: detach(pods, identifier))
+    steps += [
+        lambda: namespaces.unpin(pods.node, identifier),
+        lambda: etc.remove(pods.node, identifier),
+        lambda: pods.engine.cgroups.remove(pods.cgroup(identifier)),
+    ]
+    all_of(steps)
+
+
+def all_of(steps: list[Callable[[], object]]) -> None:
+    """Take each step, whatever happens to the others; then raise the first failure."""
+    failures: list[Exception] = []
+    for step in steps:
+        try:
+            step()
+        except Exception as error:
+            failures.append(error)
+    if failures:
+        raise failures[0]
+
+
+def at_once(steps: list[Callable[[], object]]) -> None:
+    """Take all steps at the same time, a thread each (the last one here); then raise the first failure."""
+    failures: list[Exception] = []
+
+    def taken(step: Callable[[], object]) -> None:
+        try:
+            step()
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=taken, args=(step,)) for step in steps[:-1]]
+    for thread in threads:
+        thread.start()
+    for step in steps[-1:]:
+        taken(step)
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise failures[0]

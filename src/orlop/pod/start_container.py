@@ -1,0 +1,37 @@
+"""Start a container that was created."""
+
+from __future__ import annotations
+
+from orlop.kit.errors import Conflict
+from orlop.pod import refresh
+from orlop.pod.context import Pods, as_container
+from orlop.pod.model import Container
+from orlop.pod.records import CREATED, RUNNING, STARTING
+
+
+def start_container(pods: Pods, name: str) -> Container:
+    """The container runs, or ran and has ended already. A running one is fine.
+
+    Raises NotFound, Conflict (it has exited before), and what `runtime` raises.
+    """
+    identifier = pods.container_row(name)["id"]
+    with pods.claim(identifier):
+        row = pods.container_row(identifier)
+        if row["state"] == STARTING:  # of a process that died: its claim is ours
+            refresh.settle(pods, row)
+            row = pods.container_row(identifier)
+        row = refresh.refreshed(pods, row)
+        if row["state"] == RUNNING:
+            return as_container(row)
+        if row["state"] != CREATED:
+            raise Conflict(
+                f"container {row['name']}", "has ended, and a container runs once", hint="create a new one"
+            )
+        pods.records.update("containers", identifier, state=STARTING)
+        try:
+            pods.engine.start(identifier)
+        except BaseException:
+            refresh.settle(pods, pods.container_row(identifier))
+            raise
+        pods.records.update("containers", identifier, state=RUNNING, started=pods.now())
+        return as_container(pods.container_row(identifier))

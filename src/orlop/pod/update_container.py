@@ -1,0 +1,30 @@
+"""Change the limits of a container while it runs."""
+
+from __future__ import annotations
+
+from orlop.kit.errors import Conflict
+from orlop.pod import codec, refresh
+from orlop.pod.context import Pods, as_container
+from orlop.pod.model import Container, ContainerConfig
+from orlop.pod.records import CREATED, RUNNING
+from orlop.runtime.model import Resources
+
+
+def update_container(pods: Pods, name: str, resources: Resources) -> Container:
+    """The container with these limits, at once and in its record; what is 0 or "" stays as it is.
+
+    Raises NotFound, Conflict (it has ended), and what `runtime` raises where the kernel refuses.
+    """
+    identifier = pods.container_row(name)["id"]
+    with pods.claim(identifier):
+        row = refresh.refreshed(pods, pods.container_row(identifier))
+        if row["state"] not in (CREATED, RUNNING):
+            raise Conflict(f"container {row['name']}", "has ended", hint="create a new one with these limits")
+        pods.engine.update(identifier, resources)
+        config = codec.container_config(row["config"])
+        changed = {key: value for key, value in vars(resources).items() if value not in (0, "", None, {})}
+        config = ContainerConfig(
+            **{**vars(config), "resources": Resources(**{**vars(config.resources), **changed})}
+        )
+        pods.records.update("containers", identifier, config=codec.dumps(config))
+        return as_container(pods.container_row(identifier))
