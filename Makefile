@@ -5,7 +5,7 @@ STAMPS := .cache
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help up down check test bench lock wheel docs clean
+.PHONY: help up down check test test-vm bench lock wheel docs clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -22,6 +22,9 @@ check: $(STAMPS)/developer ## format, types, import contracts, spelling, unit te
 test: $(STAMPS)/developer $(STAMPS)/test-packages ## install what the tests need and run every test
 	@$(BIN)/python -m tools.test
 
+test-vm: $(STAMPS)/developer $(STAMPS)/test-packages ## the same program in a stock Debian guest: systemd, pure cgroup v2
+	@$(BIN)/python -m pytest -q -m vm tests/vm
+
 bench: $(STAMPS)/developer $(STAMPS)/test-packages ## measure against podman and containerd, print the ratios
 	@$(BIN)/python -m bench
 
@@ -29,7 +32,7 @@ docs: $(STAMPS)/developer ## write anew what is generated from the source: docs/
 	@$(BIN)/python -m tools.docs
 
 wheel: $(STAMPS)/developer ## build dist/orlop-*.whl
-	@$(BIN)/python -m pip --disable-pip-version-check wheel -q --no-deps --wheel-dir dist .
+	@$(BIN)/python -m pip --disable-pip-version-check wheel -q --no-deps --no-build-isolation --wheel-dir dist .
 
 lock: $(STAMPS)/developer ## resolve pyproject.toml into the two lock files anew
 	@$(BIN)/python -m tools.lock

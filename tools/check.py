@@ -17,7 +17,7 @@ CHECKS: dict[str, list[str]] = {
     "types": ["mypy"],
     "imports": ["lint-imports"],
     "spelling": ["codespell", *_WHERE, "docs", "examples", "README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"],
-    "unit tests": ["pytest", "-q", "-m", "not host", "-p", "no:cacheprovider"],
+    "unit tests": ["pytest", "-q", "-m", "not host and not vm", "-p", "no:cacheprovider"],
 }
 
 

@@ -4,7 +4,7 @@ set -eu
 
 run="python3 python3-venv crun conmon catatonit containernetworking-plugins iptables iproute2 ca-certificates
      docker-registry busybox-static"
-test="runc skopeo podman buildah umoci debootstrap mmdebstrap nftables gnupg apache2-utils"
+test="runc skopeo podman buildah umoci debootstrap mmdebstrap nftables qemu-system-x86"
 
 case "${1:-}" in
 run) wanted=$run ;;
