@@ -91,3 +91,7 @@ PROBE_MESSAGE = 500  # characters kept of what a probe or hook said
 PROBE_EXEC_MARGIN = 5.0  # until the runtime has killed a command that took too long
 HOOK_TIMEOUT = 600.0  # a postStart hook: Kubernetes waits for ever, a node that shuts down cannot
 STOP_LEAST = 2.0  # for the stop signal after a preStop hook that used up the grace period
+
+# Plans
+PLAN_HISTORY = 100  # finished plans kept in a journal
+PLAN_PARALLEL = 8  # steps of one plan at the same time
