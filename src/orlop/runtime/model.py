@@ -17,6 +17,7 @@ class Mount:
     propagation: str = "rprivate"  # rprivate | rslave | rshared
     size: int = 0
     sub_path: str = ""  # below source; resolved without ever leaving it (CVE-2017-1002101's class)
+    options: tuple[str, ...] = ()  # further ones, such as "noexec" or "mode=0777"
 
 
 @dataclass(frozen=True)
@@ -59,11 +60,14 @@ class Device:
 
 @dataclass(frozen=True)
 class Process:
-    """What runs. `args` is complete (entrypoint and command already joined)."""
+    """What runs. `args` is complete (entrypoint and command already joined).
+
+    `cwd` empty is "/" for a container and the container's own for an exec.
+    """
 
     args: tuple[str, ...]
     env: tuple[str, ...] = ()  # "NAME=value"
-    cwd: str = "/"
+    cwd: str = ""
     terminal: bool = False
     stdin: bool = False
     stop_signal: str = "SIGTERM"
@@ -97,3 +101,4 @@ class ContainerSpec:
     hostname: str = ""
     sysctls: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
+    rlimits: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # "RLIMIT_NOFILE" -> soft, hard

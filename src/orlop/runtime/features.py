@@ -1,0 +1,114 @@
+"""What an OCI runtime can do: its own `features`, asked once, or what its version is known to promise.
+
+OCI runtime-spec, features.md. The answer is kept below the node's state folder, keyed by the binary.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+
+from orlop.kit import files, process
+from orlop.kit.errors import NotFound, OrlopError
+
+#: The newest runtime-spec that Orlop writes.
+OURS = (1, 2, 0)
+_BASE_OPTIONS = frozenset(
+    ["ro", "rw", "bind", "rbind", "private", "rprivate", "slave", "rslave", "shared", "rshared", "nosuid", "nodev", "noexec"]
+)
+
+
+@dataclass(frozen=True)
+class Features:
+    """`spec_version` is the ociVersion to write; `name` is "crun", "runc", "youki" or the program's own."""
+
+    path: str
+    name: str
+    spec_version: str
+    mount_options: frozenset[str]
+    asked: bool  # whether the runtime said so itself
+
+
+def find(program: str) -> str:
+    """The absolute path of a runtime. Raises NotFound."""
+    if os.path.isabs(program):
+        if os.access(program, os.X_OK):
+            return program
+    else:
+        for folder in process.MINIMAL_ENV["PATH"].split(":"):
+            path = os.path.join(folder, program)
+            if os.access(path, os.X_OK):
+                return path
+    raise NotFound(
+        f"OCI runtime {program}",
+        "no such program",
+        hint=f"install the package {os.path.basename(program)}, or set path in [runtime] of the configuration",
+    )
+
+
+def features(runtime_path: str, cache_dir: str) -> Features:
+    """Of the binary `runtime_path`; the second time from `cache_dir`. Raises NotFound."""
+    try:
+        found = os.stat(runtime_path)
+    except OSError as error:
+        raise NotFound(f"OCI runtime {runtime_path}", "no such program", hint="install it") from error
+    key = f"{runtime_path.strip('/').replace('/', '-')}-{found.st_mtime_ns}-{found.st_size}"
+    cached = os.path.join(cache_dir, f"features-{key}.json")
+    try:
+        with open(cached, "rb") as stream:
+            return _decode(runtime_path, json.loads(stream.read()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        pass  # absent or damaged: asked again
+    answer = _ask(runtime_path)
+    os.makedirs(cache_dir, mode=0o700, exist_ok=True)
+    files.write_atomic(cached, json.dumps(answer).encode(), durable=False)
+    return _decode(runtime_path, answer)
+
+
+def _ask(path: str) -> dict[str, object]:
+    """The runtime's answer in the form that the cache has."""
+    version = process.run([path, "--version"], timeout=20, check=False).text
+    name = version.split()[0].lower() if version.split() else os.path.basename(path)
+    answer: dict[str, object] = {"name": name, "max": "", "options": [], "asked": False}
+    try:
+        done = process.run([path, "features"], timeout=20, check=False)
+        said = json.loads(done.stdout) if done.status == 0 else None
+    except (OrlopError, ValueError):
+        said = None
+    if isinstance(said, dict) and isinstance(said.get("ociVersionMax"), str):
+        options = said.get("mountOptions")
+        answer |= {
+            "max": said["ociVersionMax"],
+            "options": [o for o in options if isinstance(o, str)] if isinstance(options, list) else [],
+            "asked": True,
+        }
+        return answer
+    for line in version.splitlines():
+        if line.startswith("spec:"):
+            answer["max"] = line.split(":", 1)[1].strip()
+    return answer
+
+
+def _decode(path: str, answer: dict[str, object]) -> Features:
+    name, newest, options = str(answer["name"]), str(answer["max"]), answer["options"]
+    assert isinstance(options, list)
+    return Features(
+        path=path,
+        name=name,
+        spec_version=newest_common(newest),
+        mount_options=frozenset(options) or _BASE_OPTIONS,
+        asked=bool(answer["asked"]),
+    )
+
+
+def newest_common(theirs: str) -> str:
+    """The newest version that both sides know; `1.0.2-dev` counts as what came before it."""
+    numbers, _, suffix = theirs.partition("-")
+    try:
+        major, minor, patch = (int(part) for part in numbers.split("."))
+    except ValueError:
+        return "1.0.0"
+    if suffix.startswith("dev") or suffix.startswith("rc"):
+        patch = max(0, patch - 1)
+    return ".".join(map(str, min(OURS, (major, minor, patch))))

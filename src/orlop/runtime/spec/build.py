@@ -1,0 +1,79 @@
+"""ContainerSpec -> config.json (OCI runtime-spec, config.md and config-linux.md)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from orlop.kit.errors import InvalidInput
+from orlop.runtime import users
+from orlop.runtime.features import Features
+from orlop.runtime.model import ContainerSpec
+from orlop.runtime.rights import Rights
+from orlop.runtime.spec import (
+    annotations,
+    capabilities,
+    devices,
+    linux,
+    mounts,
+    process,
+    resources,
+    seccomp,
+    sysctls,
+)
+
+_SECCOMP_HERE = '"seccomp":"@"'
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a config.json depends on besides the container."""
+
+    features: Features
+    rights: Rights
+    unified: bool  # cgroup v2
+    cache: str  # folder for the seccomp profile's text
+    systemd: bool = False  # whether systemd makes the cgroups
+    swap: bool = True  # whether the kernel accounts swap
+
+
+def config(spec: ContainerSpec, machine: Machine, sources: Mapping[int, str]) -> bytes:
+    """The bytes of config.json. `sources` are resolved places of mounts with a sub_path, by their index.
+
+    Raises InvalidInput for what cannot be, NotFound for a mount's or a device's source that is absent.
+    """
+    if len(spec.id) < 4 or not spec.id.isascii() or not spec.id.replace("-", "").replace("_", "").isalnum():
+        raise InvalidInput(f"container {spec.id}", "is no container ID", hint="give 64 hex digits")
+    security = spec.security
+    user = users.resolve(spec.root, security.user, security.groups)
+    held = capabilities.effective(security, machine.rights)
+    found = devices.found(spec)
+    whole: dict[str, object] = {
+        "ociVersion": machine.features.spec_version,
+        "process": process.process(spec, user, held, machine.rights),
+        "root": {"path": spec.root, "readonly": security.read_only_root},
+        "mounts": mounts.mounts(spec, unified=machine.unified, sources=sources),
+        "annotations": annotations.checked(spec.annotations),
+        "linux": {
+            "namespaces": linux.namespaces(spec.namespaces, unified=machine.unified),
+            "cgroupsPath": linux.cgroup_path(spec, systemd=machine.systemd),
+            "resources": resources.resources(spec, machine, found),
+            "devices": devices.nodes(found),
+            "sysctl": sysctls.checked(spec.sysctls, spec.namespaces),
+            "rootfsPropagation": mounts.root_propagation(spec.mounts),
+            **linux.paths(security),
+        },
+    }
+    if spec.namespaces.uts == "" and spec.hostname:
+        whole["hostname"] = spec.hostname
+    profile = seccomp.text(security, held, machine.cache)
+    if profile is None:
+        return json.dumps(whole, separators=(",", ":")).encode()
+    part = whole["linux"]
+    assert isinstance(part, dict)
+    part["seccomp"] = "@"
+    # The profile is large and nearly always the same: its text is kept and put in, never encoded again. A
+    # user's string cannot look like the place, because its quotation marks would be escaped.
+    text = json.dumps(whole, separators=(",", ":"))
+    return text.replace(_SECCOMP_HERE, '"seccomp":' + profile, 1).encode()

@@ -1,0 +1,71 @@
+"""The `linux` part's namespaces, paths that are hidden or read-only, and the cgroup's path."""
+
+from __future__ import annotations
+
+from orlop.kit.errors import InvalidInput, Unsupported
+from orlop.runtime.model import ContainerSpec, Namespaces, Security
+
+#: As CRI-O and containerd have them.
+MASKED = (
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/sys/firmware",
+    "/sys/devices/virtual/powercap",
+)
+READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+
+
+def paths(security: Security) -> dict[str, object]:
+    """`maskedPaths` and `readonlyPaths`: none for a privileged container."""
+    if security.privileged:
+        return {}
+    masked = MASKED if security.masked_paths is None else security.masked_paths
+    read_only = READ_ONLY if security.read_only_paths is None else security.read_only_paths
+    for path in (*masked, *read_only):
+        if not path.startswith("/"):
+            raise InvalidInput(f"path {path}", "is not absolute", hint="start it with /")
+    return {"maskedPaths": list(masked), "readonlyPaths": list(read_only)}
+
+
+def namespaces(asked: Namespaces, *, unified: bool) -> list[dict[str, str]]:
+    """The namespaces to make or to join. On cgroup v1 the cgroup namespace stays the machine's unless named."""
+    if asked.user not in ("", "host"):
+        raise Unsupported("user namespaces", "are not set up by this runtime layer", hint="leave them out")
+    listed = [{"type": "mount"}]
+    cgroup = asked.cgroup or ("" if unified else "host")
+    pairs = (
+        ("network", asked.network),
+        ("ipc", asked.ipc),
+        ("uts", asked.uts),
+        ("pid", asked.pid),
+        ("cgroup", cgroup),
+    )
+    for kind, value in pairs:
+        if value == "":
+            listed.append({"type": kind})
+        elif value.startswith("/"):
+            listed.append({"type": kind, "path": value})
+        elif value != "host":
+            raise InvalidInput(f"{kind} namespace {value}", "is no path", hint='give a path, "" or "host"')
+    return listed
+
+
+def cgroup_path(spec: ContainerSpec, *, systemd: bool) -> str:
+    """`cgroupsPath`: the path below each controller, or systemd's `slice:prefix:name`."""
+    parts = spec.cgroup.split("/")
+    if not spec.cgroup.startswith("/") or len(parts) < 2 or ".." in parts or "" in parts[1:]:
+        raise InvalidInput(f"cgroup {spec.cgroup}", "is no absolute path", hint="write it as /a/b")
+    if not systemd:
+        return spec.cgroup
+    *above, name = parts[1:]
+    # systemd's slices nest by dashes: a.slice/a-b.slice is called a-b.slice.
+    slices = "-".join(part.removesuffix(".slice").replace("-", "_") for part in above)
+    return f"{slices or 'system'}.slice:orlop:{name}"
