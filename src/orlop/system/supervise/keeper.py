@@ -19,7 +19,7 @@ from orlop.system.supervise.absorb import failed_to_start
 from orlop.system.supervise.decide import decide, probes_wanted
 from orlop.system.supervise.jobs import Jobs
 from orlop.system.supervise.model import Order
-from orlop.system.supervise.port import Pods
+from orlop.system.supervise.port import Pods, Unusable
 from orlop.system.supervise.probing import Answer, Prober, Question, probe_of
 from orlop.system.supervise.rules import pod_rule
 
@@ -169,7 +169,9 @@ class Keeper:
         try:
             await self._pods.start(self.record, order.target, order.name, order.attempt)
         except Unavailable as error:
-            self._waits(order.name, "CreateContainerError", error)
+            unusable = isinstance(error, Unusable)
+            reason = "CreateContainerConfigError" if unusable else "CreateContainerError"
+            self._waits(order.name, reason, error)
             self._jobs.pause(order)
             return False
         except OrlopError as error:

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from orlop.kit.errors import Unavailable
 from orlop.system.records import PodRecord
 from orlop.system.supervise.model import Seen
+
+
+class Unusable(Unavailable):
+    """The declaration cannot be carried out as things are (a config map that is not there, ...)."""
 
 
 class Pods(Protocol):
@@ -31,7 +36,7 @@ class Pods(Protocol):
         """Stop and remove it with its containers."""
 
     async def start(self, pod: PodRecord, sandbox_id: str, container: str, attempt: int) -> None:
-        """Make (where it is not there yet) and start that attempt of the container."""
+        """Make (where it is not there yet) and start that attempt of the container. Raises Unusable."""
 
     async def stop(self, container_id: str, grace: float) -> None:
         """Its stop signal, then SIGKILL after `grace` seconds; ends when it has exited."""
