@@ -14,6 +14,7 @@ from orlop.store.model import StoredImage
 if TYPE_CHECKING:
     import sqlite3
 
+    from orlop.image.digest import Digest
     from orlop.image.sink import ImageRecord
 
 _HEX = frozenset("0123456789abcdef")
@@ -52,6 +53,15 @@ def has_image(database: Database, image_id: str) -> bool:
     )
     query = f"SELECT 1 FROM images i WHERE i.id = ? AND NOT EXISTS ({broken})"  # noqa: S608
     return bool(database.query(query, (image_id,)))
+
+
+def named(database: Database, name: str) -> tuple[Digest, Digest] | None:
+    """See `orlop.image.sink.Sink.named`."""
+    from orlop.image.digest import Digest
+
+    query = "SELECT i.id, i.digest FROM names n JOIN images i ON i.id = n.image_id WHERE n.name = ?"
+    rows = database.query(query, (name,))
+    return (Digest(rows[0]["id"]), Digest(rows[0]["digest"])) if rows else None
 
 
 def all_images(database: Database) -> list[StoredImage]:

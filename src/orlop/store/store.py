@@ -53,6 +53,12 @@ class Store:
 
         return images.has_image(self._database, image_id)
 
+    def named(self, name: str) -> tuple[Digest, Digest] | None:
+        """(image ID, manifest digest) that a canonical reference leads to; None where it leads nowhere."""
+        from orlop.store import images
+
+        return images.named(self._database, name)
+
     def ensure_layer(
         self,
         layer: LayerRequest,
