@@ -47,7 +47,11 @@ def exit_code(error: OrlopError, given: Sequence[str]) -> int:
 
     if words_of(given) not in (("run",), ("exec",)):
         return error.exit_code
-    return error.exit_code if error.exit_code in (CANNOT_INVOKE, NOT_FOUND, 130) else OWN_FAILURE
+    from orlop.runtime.errors import CommandDenied, CommandNotFound
+
+    if isinstance(error, CommandNotFound):
+        return NOT_FOUND
+    return CANNOT_INVOKE if isinstance(error, CommandDenied) else OWN_FAILURE
 
 
 def _explained(error: Exception) -> OrlopError | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 
 from orlop.cli.container import values
 from orlop.cli.context import Context
@@ -37,12 +36,11 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
         raise InvalidInput(
             "orlop exec", "needs a command", hint=f"such as: orlop exec {arguments.container} ls"
         )
-    stdin = 0 if arguments.interactive else os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     return exec_attached(
         context.pods,
         arguments.container,
         arguments.command,
-        stdin=stdin,
+        stdin=0 if arguments.interactive else None,
         stdout=1,
         stderr=2,
         terminal=arguments.tty,

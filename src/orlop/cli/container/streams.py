@@ -27,7 +27,10 @@ class OutputClosed(Exception):
 
 
 class Streams:
-    """`kill(number)` sends the container a signal, `resize(columns, lines)` tells its terminal."""
+    """`kill(number)` sends the container a signal, `resize(columns, lines)` tells its terminal.
+
+    `stdin`: pass ours on; `tty`: the container has a terminal; `signals`: pass those on that we get.
+    """
 
     def __init__(
         self,
@@ -35,11 +38,12 @@ class Streams:
         *,
         stdin: bool,
         tty: bool,
+        signals: bool = True,
         kill: Callable[[int], None],
         resize: Callable[[int, int], None],
     ) -> None:
         self._session = session
-        self._tty = tty
+        self._forwarded = (_FORWARDED if signals else ()) + (("SIGWINCH",) if tty else ())
         self._kill = kill
         self._resize = resize
         self._input = b""  # read from us, not yet taken by the container
@@ -51,10 +55,10 @@ class Streams:
     def join(self) -> None:
         """Return when the container's streams end. Raises terminal.Detached, OutputClosed."""
         if not self._watched:
-            with _Signals(self._tty) as signals:
+            with _Signals(self._forwarded) as signals:
                 self._poll(signals)
             return
-        with terminal.raw(0), _Signals(self._tty) as signals:
+        with terminal.raw(0), _Signals(self._forwarded) as signals:
             self._fit()
             self._poll(signals)
 
@@ -89,15 +93,12 @@ class Streams:
 
     def _read_input(self) -> None:
         data = os.read(0, _CHUNK)
-        if self._watched:
-            data = self._keys.pass_on(data) if data else data
-            self._input = data
-        elif data:
-            self._input = data
-        if not data and not self._watched:
+        if not data:
             self._input_open = False
             self._session.close_input()
-        elif self._input:
+            return
+        self._input = self._keys.pass_on(data) if self._watched else data
+        if self._input:
             self._send()
 
     def _send(self) -> None:
@@ -128,8 +129,8 @@ class Streams:
 class _Signals:
     """Signals become bytes on a descriptor for the `with` block."""
 
-    def __init__(self, tty: bool) -> None:
-        self._names = (*_FORWARDED, "SIGWINCH") if tty else _FORWARDED
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self._names = names
 
     def __enter__(self) -> _Signals:
         import signal  # after the container's start: it costs 1 ms
