@@ -94,6 +94,22 @@ def container_config(
     )
 
 
+def sub_path(desired: DesiredPod, mount: VolumeMount, values: Mapping[str, str]) -> str:
+    """The path below the volume that is mounted, `values` being the container's environment; "": all of it.
+
+    Raises InvalidInput where subPathExpr does not become a path inside.
+    """
+    if not mount.sub_path_expr:
+        return mount.sub_path
+    path = expand(mount.sub_path_expr, values)
+    wrong = names.inner_path(path)
+    if wrong or "$(" in path:
+        cause = f"subPathExpr becomes {path!r}: {wrong or 'a variable of it is not set'}"
+        hint = "correct subPathExpr or the variables in it"
+        raise InvalidInput(f"pod {desired.key}: volume {mount.name}", cause, hint=hint)
+    return path
+
+
 def _hostname(desired: DesiredPod, domain: str) -> str:
     spec = desired.pod.spec
     hostname = spec.hostname_override or spec.hostname or desired.name[:_HOSTNAME].rstrip("-.")
@@ -162,22 +178,15 @@ def _joined(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ...]:
 def _mount(
     desired: DesiredPod, mount: VolumeMount, values: Mapping[str, str], volumes: Mapping[str, str]
 ) -> Mount:
-    subject = f"pod {desired.key}: volume {mount.name}"
     if mount.name not in volumes:
+        subject = f"pod {desired.key}: volume {mount.name}"
         raise InvalidInput(subject, "was not prepared", hint="declare it in spec.volumes")
-    sub_path = mount.sub_path
-    if mount.sub_path_expr:
-        sub_path = expand(mount.sub_path_expr, values)
-        wrong = names.inner_path(sub_path)
-        if wrong or "$(" in sub_path:
-            cause = f"subPathExpr becomes {sub_path!r}: {wrong or 'a variable of it is not set'}"
-            raise InvalidInput(subject, cause, hint="correct subPathExpr or the variables in it")
     return Mount(
         destination=mount.mount_path,
         source=volumes[mount.name],
         read_only=mount.read_only or _is_read_only(desired.pod, mount.name),
         propagation=_PROPAGATION[mount.mount_propagation],
-        sub_path=sub_path,
+        sub_path=sub_path(desired, mount, values),
     )
 
 
