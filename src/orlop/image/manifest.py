@@ -148,13 +148,16 @@ def compression(layer: Descriptor, subject: str) -> str:
 
 def _kind(document: dict[str, Any], served: str, subject: str) -> str:
     """The media type, once the server, the document's own word and its keys agree."""
-    if served in _SCHEMA_1 or document.get("schemaVersion") == 1:
+    version = document.get("schemaVersion")
+    if type(version) is not int:
+        raise documents.malformed(subject, "`schemaVersion` is not a number")
+    if served in _SCHEMA_1 or version == 1:
         raise Unsupported(
             subject,
             "is a manifest of Docker's schema 1, obsolete since 2016",
             hint="pull it with an old Docker and push it again with any current tool",
         )
-    if document.get("schemaVersion") != 2 or isinstance(document["schemaVersion"], bool):
+    if version != 2:
         raise documents.malformed(subject, "`schemaVersion` is not 2")
     _check_spelling(document, subject)
     own = documents.text(document, "mediaType", subject)

@@ -76,7 +76,7 @@ async def pull(
     wanted = Platform.parse(platform) if platform else Platform.host()
     conf = await in_thread(load) if registries is None else registries
     references = candidates(_plain_name(name), conf)
-    there = await in_thread(_local, references, sink)
+    there = None if policy == "always" else await in_thread(_local, references, sink)
     if there and policy in ("missing", "never"):
         return there
     if policy == "never":

@@ -16,6 +16,8 @@ from orlop.kit import limits
 from orlop.kit.progress import Meter
 from orlop.kit.tasks import Cancellation
 
+_MIRROR_RESUMES = 3  # somebody else can be asked instead
+
 
 class Opener(Protocol):
     """Who knows the places to fetch from (docker.py)."""
@@ -104,7 +106,8 @@ class BlobReader:
             self._failures = 0
         self._resumed_at = self._offset
         self._failures += 1
-        if self._failures < self._settings.attempts:
+        most = _MIRROR_RESUMES if self._client.endpoint.mirror else self._settings.attempts
+        if self._failures < most:
             self._meter.note("resuming")
             self._cancellation.wait(retry.pause(self._settings, self._failures))
             return
