@@ -8,7 +8,7 @@ import pytest
 
 from orlop.image.config import ImageConfig
 from orlop.kit.errors import InvalidInput
-from orlop.pod.merge import merged, stop_signal, with_home
+from orlop.pod.merge import merged, stop_signal
 from orlop.pod.model import ContainerConfig
 from orlop.runtime.model import Mount, Security
 
@@ -102,8 +102,3 @@ def test_nothing_to_run_is_refused() -> None:
 )
 def test_signals_are_read_in_every_spelling(text: str, expected: str) -> None:
     assert stop_signal(text) == expected
-
-
-def test_home_is_added_only_where_nobody_set_it() -> None:
-    assert with_home(("A=1",), "/root") == ("A=1", "HOME=/root")
-    assert with_home(("HOME=/x",), "/root") == ("HOME=/x",)

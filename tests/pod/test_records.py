@@ -86,10 +86,7 @@ def test_pods_are_found_by_name_namespace_id_and_prefix(pods: Pods) -> None:
     assert pods.sandbox("1234").config.name == "db"
     assert pods.sandbox("other/web").id.startswith("abce")
     assert pods.sandbox("abcd" + "0" * 60).config.namespace == "default"
-    for ambiguous in ("web", "abc" + "d" * 0):
-        with pytest.raises((InvalidInput, NotFound)):
-            pods.sandbox(ambiguous)
-    with pytest.raises(InvalidInput, match="abcd00000000 .*abce00000000"):
+    with pytest.raises(InvalidInput, match=r"abcd00000000 .*abce00000000"):
         pods.sandbox("web")
     with pytest.raises(NotFound):
         pods.sandbox("123")

@@ -11,7 +11,7 @@ from orlop.kit import files
 from orlop.kit.errors import InvalidInput, NotFound
 from orlop.pod import codec, etc, inside, namespaces, sandbox
 from orlop.pod.context import Pods
-from orlop.pod.merge import Merged, merged, with_home
+from orlop.pod.merge import Merged, merged
 from orlop.pod.model import ContainerConfig, SandboxConfig
 from orlop.pod.records import CREATING
 from orlop.runtime.model import ContainerSpec, Mount, Namespaces, Process, Security
@@ -80,7 +80,7 @@ def make_root(
         inside.make_folder(root, process.cwd)
     for volume in process.volumes:
         inside.make_folder(root, volume)
-    return root, _with_home(process, root)
+    return root, process
 
 
 def spec(
@@ -138,15 +138,6 @@ def dismantle(pods: Pods, identifier: str, log_path: str) -> None:
     sandbox.all_of(list(steps))
 
 
-def _with_home(process: Merged, root: str) -> Merged:
-    if any(entry.startswith("HOME=") for entry in process.env):
-        return process
-    from orlop.runtime import users
-
-    home = users.resolve(root, process.user).home
-    return Merged(**{**vars(process), "env": with_home(process.env, home)})
-
-
 def _namespaces(pods: Pods, sandbox_id: str, pod: SandboxConfig) -> Namespaces:
     pins = namespaces.folder(pods.node, sandbox_id)
     host = pod.network == "host"
@@ -169,8 +160,9 @@ def _mounts(
         Mount("/etc/hosts", os.path.join(place, "hosts"), read_only),
         Mount("/etc/resolv.conf", os.path.join(place, "resolv.conf"), read_only),
         Mount("/etc/hostname", os.path.join(place, "hostname"), read_only),
-        Mount(_SHM, _SHM if pod.host_ipc else os.path.join(pins, "shm")),
     ]
+    if not pod.host_ipc:
+        shared.append(Mount(_SHM, os.path.join(pins, "shm")))
     if read_only:
         # The folder over itself: writable, with the image's content and owners, and gone with the container.
         shared += [Mount(volume, inside.real_path(root, volume)) for volume in process.volumes]

@@ -32,8 +32,8 @@ def merged(config: ContainerConfig, image: ImageConfig, *, hostname: str) -> Mer
     """Lay `config` over `image` as Kubernetes does.
 
     `command` replaces the image's entrypoint and, without `args`, drops its cmd too. The environment is
-    PATH, HOSTNAME and TERM (with a terminal), then the image's, then the container's; HOME is added once the
-    user is known. Raises InvalidInput where there is nothing to run or a value cannot be passed on.
+    PATH, HOSTNAME and TERM (with a terminal), then the image's, then the container's; the runtime adds HOME,
+    since it knows the user. Raises InvalidInput where there is nothing to run or a value cannot be passed on.
     """
     if config.command is not None:
         args = config.command + (config.args or ())
@@ -81,13 +81,6 @@ def stop_signal(text: str) -> str:
     if not 1 <= number <= signal.SIGRTMAX:
         raise InvalidInput(f"signal {text}", "no such signal", hint="name one as SIGTERM, TERM or 15")
     return str(number) if number > signal.SIGRTMIN else signal.Signals(number).name
-
-
-def with_home(env: tuple[str, ...], home: str) -> tuple[str, ...]:
-    """`env` with HOME of the user's, unless somebody set it."""
-    if any(entry.startswith("HOME=") for entry in env):
-        return env
-    return (*env, f"HOME={home}")
 
 
 def _environment(config: ContainerConfig, image: ImageConfig, hostname: str) -> tuple[str, ...]:
