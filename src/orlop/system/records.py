@@ -105,14 +105,15 @@ class Records:
             for row in rows
         ]
 
-    def declare_pod(self, desired: DesiredPod, source: str, now: float) -> None:
-        """`desired` is what is wanted under its name. Another content makes a new incarnation."""
+    def declare_pod(self, desired: DesiredPod, source: str, now: float, *, anew: bool = False) -> None:
+        """`desired` is what is wanted under its name. Another content, or `anew`, makes a new incarnation."""
         with self._database.transaction() as connection:
             row = connection.execute(
                 "SELECT uid, value FROM pods WHERE namespace = ? AND name = ? AND wanted = 1",
                 (desired.namespace, desired.name),
             ).fetchone()
-            if row is not None and from_json(row["value"], DesiredPod).content == desired.content:
+            same = row is not None and from_json(row["value"], DesiredPod).content == desired.content
+            if row is not None and same and not anew:
                 kept = msgspec.structs.replace(desired, uid=row["uid"])
                 connection.execute(
                     "UPDATE pods SET source = ?, value = ? WHERE uid = ?", (source, to_json(kept), row["uid"])

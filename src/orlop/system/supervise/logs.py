@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from orlop.kit import limits
 from orlop.pod.context import Pods
-from orlop.runtime import logs
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import ParamSpec, TypeVar
 
-from orlop.image.pull import ImageSettings, Pulled, pull
+from orlop.image.pull import ImageSettings, Pulled
 from orlop.kit.config import Config
 from orlop.kit.errors import Denied, InvalidInput, NotFound, OrlopError, TimedOut
 from orlop.kit.node import Node
@@ -25,10 +25,11 @@ from orlop.pod.stop_container import stop_container
 from orlop.pod.stop_sandbox import stop_sandbox
 from orlop.system import volumes
 from orlop.system.kube import translate
+from orlop.system.kube.facts import facts
 from orlop.system.kube.model import Container as Declared
+from orlop.system.pull_images import pull_one
 from orlop.system.records import PodRecord, Records
 from orlop.system.supervise import logs
-from orlop.system.supervise.machine import facts
 from orlop.system.supervise.model import Seen
 from orlop.system.supervise.port import Unusable
 
@@ -63,7 +64,7 @@ class PodLayer:
     async def ensure_image(self, pod: PodRecord, container: str) -> None:
         """`play` has asked the registry where the policy is Always; later starts take what is here."""
         declared = _declared(pod, container)
-        await self._pull(declared.image, _POLICIES[declared.pull_policy])
+        await self._pull(pod, declared.image, _POLICIES[declared.pull_policy])
 
     async def make_sandbox(self, pod: PodRecord, attempt: int) -> None:
         def make() -> None:
@@ -80,7 +81,7 @@ class PodLayer:
 
     async def start(self, pod: PodRecord, sandbox_id: str, container: str, attempt: int) -> None:
         declared = _declared(pod, container)
-        image = await self._pull(declared.image, "never")
+        image = await self._pull(pod, declared.image, "never")
 
         def start() -> None:
             try:
@@ -121,8 +122,9 @@ class PodLayer:
         await in_thread(volumes.cleanup, self._node, pod.uid)
         self._preparing.pop(pod.uid, None)
 
-    async def _pull(self, image: str, policy: str) -> Pulled:
-        return await pull(image, self._pods.store, settings=self._images, policy=policy)
+    async def _pull(self, pod: PodRecord, image: str, policy: str) -> Pulled:
+        data = await in_thread(self._records.data)
+        return await pull_one(self._node, pod.desired, data, image, policy, self._pods.store, self._images)
 
     def _config(
         self, pod: PodRecord, sandbox_id: str, declared: Declared, image: Pulled, attempt: int
@@ -131,7 +133,7 @@ class PodLayer:
         config = translate.container_config(
             pod.desired,
             declared,
-            facts(self._node, ips),
+            facts(self._node, pod_ips=ips),
             self._records.data(),
             volumes=self._prepare(pod, ips),
             termination_log=volumes.termination_log(self._node, pod.uid, declared.name),
@@ -142,7 +144,9 @@ class PodLayer:
 
     def _prepare(self, pod: PodRecord, ips: tuple[str, ...]) -> dict[str, str]:
         with self._preparing.setdefault(pod.uid, threading.Lock()):
-            made = volumes.prepare(self._node, pod.desired, self._records.data(), facts(self._node, ips))
+            made = volumes.prepare(
+                self._node, pod.desired, self._records.data(), facts(self._node, pod_ips=ips)
+            )
         return dict(made)
 
     def _sweep(self) -> None:
