@@ -23,7 +23,7 @@ _ABSENT = (
     "executable file `",
     "not found in $path",
 )
-_DENIED = ("permission denied", "exec format error", "is a directory")
+_DENIED = ("permission denied", "operation not permitted", "exec format error", "is a directory")
 
 
 def explained(identifier: str, program: str, words: str) -> OrlopError:

@@ -7,15 +7,29 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
 
 from orlop.kit import files, process
 from orlop.kit.errors import NotFound, OrlopError
+from orlop.kit.value import dataclass
 
 #: The newest runtime-spec that Orlop writes.
 OURS = (1, 2, 0)
 _BASE_OPTIONS = frozenset(
-    ["ro", "rw", "bind", "rbind", "private", "rprivate", "slave", "rslave", "shared", "rshared", "nosuid", "nodev", "noexec"]
+    [
+        "ro",
+        "rw",
+        "bind",
+        "rbind",
+        "private",
+        "rprivate",
+        "slave",
+        "rslave",
+        "shared",
+        "rshared",
+        "nosuid",
+        "nodev",
+        "noexec",
+    ]
 )
 
 

@@ -10,10 +10,10 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from orlop.kit import files, limits
 from orlop.kit.errors import InvalidInput, LimitExceeded
+from orlop.kit.value import dataclass
 
 MAX_ID = 2**31 - 1
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from orlop.kit.errors import InvalidInput
-from orlop.runtime import users
+from orlop.kit.value import dataclass
+from orlop.runtime import sysctls, users
 from orlop.runtime.features import Features
 from orlop.runtime.model import ContainerSpec
 from orlop.runtime.rights import Rights
@@ -20,7 +20,6 @@ from orlop.runtime.spec import (
     process,
     resources,
     seccomp,
-    sysctls,
 )
 
 _SECCOMP_HERE = '"seccomp":"@"'
@@ -60,7 +59,11 @@ def config(spec: ContainerSpec, machine: Machine, sources: Mapping[int, str]) ->
             "cgroupsPath": linux.cgroup_path(spec, systemd=machine.systemd),
             "resources": resources.resources(spec, machine, found),
             "devices": devices.nodes(found),
-            "sysctl": sysctls.checked(spec.sysctls, spec.namespaces),
+            "sysctl": sysctls.validate(
+                spec.sysctls,
+                host_network=spec.namespaces.network == "host",
+                host_ipc=spec.namespaces.ipc == "host",
+            ),
             "rootfsPropagation": mounts.root_propagation(spec.mounts),
             **linux.paths(security),
         },

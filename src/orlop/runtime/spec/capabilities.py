@@ -7,7 +7,17 @@ from orlop.runtime.model import Security
 from orlop.runtime.rights import CAPABILITIES, Rights
 
 #: Those that the field (CRI-O) gives where nobody asks.
-DEFAULT = ["CHOWN", "DAC_OVERRIDE", "FSETID", "FOWNER", "SETGID", "SETUID", "SETPCAP", "NET_BIND_SERVICE", "KILL"]
+DEFAULT = [
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FSETID",
+    "FOWNER",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
+    "NET_BIND_SERVICE",
+    "KILL",
+]
 
 
 def effective(security: Security, rights: Rights) -> list[str]:

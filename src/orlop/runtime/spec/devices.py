@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from orlop.kit.errors import InvalidInput, NotFound
+from orlop.kit.value import dataclass
 from orlop.runtime.model import ContainerSpec, Device
 
 
@@ -40,7 +40,9 @@ _ALLOWED: tuple[tuple[str, int | None, int | None, str], ...] = (
     ("c", 5, 2, "rwm"),
     ("c", 136, None, "rwm"),
 )
-_OWN = frozenset(["null", "zero", "full", "tty", "urandom", "random", "console", "ptmx"])  # the runtime makes these itself
+_OWN = frozenset(
+    ["null", "zero", "full", "tty", "urandom", "random", "console", "ptmx"]
+)  # the runtime makes these itself
 _SKIPPED = frozenset(["pts", "shm", "fd", "mqueue", "hugepages", ".lxc", ".lxd-mounts", ".udev"])
 
 

@@ -1,0 +1,221 @@
+"""The port: what the rest of Orlop asks of control groups. `path` is the same below every controller."""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import errno
+import os
+import signal
+import time
+
+from orlop.kit.errors import Conflict, InvalidInput
+from orlop.kit.value import dataclass
+from orlop.runtime.model import Resources
+
+ROOT = "/sys/fs/cgroup"
+#: The group of the conmons, below a node's own; never a pod.
+MONITORS = "conmon"
+_TRIES = 200
+_PAUSE = 0.01
+
+
+@dataclass(frozen=True)
+class CgroupStats:
+    """Of a group and all below it. CPU in nanoseconds, memory in bytes; a limit of 0 is "none"."""
+
+    cpu: int = 0
+    memory: int = 0
+    working_set: int = 0  # memory without the page cache that could go at once, as Kubernetes counts
+    rss: int = 0
+    memory_limit: int = 0
+    pids: int = 0
+    pids_limit: int = 0
+    throttled: int = 0  # nanoseconds
+    major_faults: int = 0
+    page_faults: int = 0
+
+
+class Cgroups(abc.ABC):
+    """Contract (tests/runtime/test_cgroups.py runs it on every kind):
+
+    - Paths are absolute and lie below a node's own group; anything else is InvalidInput.
+    - `create`, `kill` and `remove` are idempotent; an absent group has no pids and zero stats.
+    - `remove` takes all below with it and waits briefly for processes that are ending; Conflict after that.
+    - Never touches a group that it was not asked for.
+    """
+
+    unified = False
+    swap = False  # whether the kernel accounts swap
+
+    @classmethod
+    def for_machine(cls, root: str = ROOT) -> Cgroups:
+        """V1 (hybrid included) or V2, by what is mounted at `root`."""
+        if os.path.exists(os.path.join(root, "cgroup.controllers")):
+            from orlop.runtime.cgroups.v2 import V2
+
+            return V2(root)
+        from orlop.runtime.cgroups.v1 import V1
+
+        return V1(root)
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+
+    # What a kind has to give
+
+    @abc.abstractmethod
+    def trees(self) -> list[str]:
+        """Each hierarchy's mount point."""
+
+    @abc.abstractmethod
+    def create(self, path: str, resources: Resources) -> None:
+        """Make the group with these limits, for the pod as a whole."""
+
+    @abc.abstractmethod
+    def stats(self, path: str) -> CgroupStats:
+        """Zeros where the group is absent."""
+
+    @abc.abstractmethod
+    def oom_kills(self, path: str) -> int:
+        """How many processes of the group the kernel killed for lack of memory."""
+
+    @abc.abstractmethod
+    def thaw(self, path: str) -> None:
+        """Let a frozen group go on: only then can it be killed."""
+
+    @abc.abstractmethod
+    def monitor_tree(self) -> str:
+        """The hierarchy that says to whom a process belongs (systemd's)."""
+
+    # The same for all
+
+    def children(self, path: str) -> list[str]:
+        """Names of the groups directly below, in any hierarchy, the monitors' excepted."""
+        found: set[str] = set()
+        for tree in self.trees():
+            with contextlib.suppress(FileNotFoundError), os.scandir(tree + checked(path)) as entries:
+                found.update(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+        return sorted(found - {MONITORS})
+
+    def pids(self, path: str) -> list[int]:
+        """Of the group and all below, in all hierarchies."""
+        found: set[int] = set()
+        for tree in self.trees():
+            for folder in _deepest_first(tree + checked(path)):
+                found.update(_numbers(os.path.join(folder, "cgroup.procs")))
+        return sorted(found)
+
+    def kill(self, path: str) -> None:
+        """SIGKILL to everything in the group and below, forks under way included."""
+        self.thaw(path)
+        for _ in range(_TRIES):
+            pids = [pid for pid in self.pids(path) if pid != os.getpid()]
+            if not pids:
+                return
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(_PAUSE)  # the kernel says nothing when a v1 group empties
+
+    def remove(self, path: str) -> None:
+        """Remove the group and all below. Raises Conflict where processes stay in it."""
+        for tree in self.trees():
+            _remove(tree, checked(path))
+
+    def monitor(self, identity: str, pid: int) -> None:
+        """Put a conmon where neither a service's end nor a pod's limits reach it. Failure is harmless."""
+        folder = f"{self.monitor_tree()}/{identity}/{MONITORS}"
+        for _ in range(3):
+            try:
+                write(f"{folder}/cgroup.procs", str(pid))
+            except FileNotFoundError:  # not there yet, or taken away again just now
+                with contextlib.suppress(OSError):
+                    os.makedirs(folder, exist_ok=True)
+            except OSError:
+                return
+            else:
+                return
+
+
+def checked(path: str) -> str:
+    """`path`, if it lies below some node's group and not in somebody else's."""
+    parts = path.split("/")
+    if not path.startswith("/") or len(parts) < 2 or {"", ".", ".."} & set(parts[1:]) or "\0" in path:
+        raise InvalidInput(f"cgroup {path!r}", "is no path below a controller", hint="write it as /a/b")
+    return path
+
+
+def write(path: str, text: str) -> None:
+    """One write(2), which is what the kernel takes as one order."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, text.encode())
+    finally:
+        os.close(descriptor)
+
+
+def read(path: str) -> str:
+    """The file's text; "" where the group or the file is absent."""
+    try:
+        with open(path, encoding="ascii", errors="replace") as stream:
+            return stream.read()
+    except (FileNotFoundError, OSError):
+        return ""
+
+
+def number(path: str, *, unlimited: int = 1 << 62) -> int:
+    """The file's number; 0 where absent, `max`, or so large that it means no limit."""
+    text = read(path).strip()
+    value = int(text) if text.isdigit() else 0
+    return 0 if value >= unlimited else value
+
+
+def table(path: str) -> dict[str, int]:
+    """Lines of `name number`."""
+    pairs = (line.split() for line in read(path).splitlines())
+    return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].lstrip("-").isdigit()}
+
+
+def _numbers(path: str) -> list[int]:
+    return [int(line) for line in read(path).split() if line.isdigit() and line != "0"]
+
+
+def _deepest_first(folder: str) -> list[str]:
+    found: list[str] = []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    found += _deepest_first(entry.path)
+    except OSError:
+        return found
+    return [*found, folder]
+
+
+def _remove(tree: str, path: str) -> None:
+    for folder in _deepest_first(tree + path):
+        for attempt in range(_TRIES):
+            try:
+                os.rmdir(folder)
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                if error.errno not in (errno.EBUSY, errno.ENOTEMPTY) or attempt == _TRIES - 1:
+                    raise Conflict(
+                        f"cgroup {path}",
+                        f"cannot be removed: {error.strerror}",
+                        hint=f"see: cat {folder}/cgroup.procs",
+                    ) from error
+                _evict(tree, folder)
+                time.sleep(_PAUSE)  # processes that are ending; the kernel has no event for it on v1
+                continue
+            break
+
+
+def _evict(tree: str, folder: str) -> None:
+    """Monitors outlive their container by a moment, and one may be our own parent: out of the way."""
+    if os.path.basename(folder) == MONITORS:
+        for pid in _numbers(os.path.join(folder, "cgroup.procs")):
+            with contextlib.suppress(OSError):
+                write(os.path.join(tree, "cgroup.procs"), str(pid))

@@ -1,0 +1,114 @@
+"""cgroup v2: one hierarchy; a controller works in a group only where its parent hands it down."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+from orlop.kit.errors import InvalidInput
+from orlop.runtime.cgroups.port import Cgroups, CgroupStats, checked, number, read, table, write
+from orlop.runtime.model import Resources
+
+
+class V2(Cgroups):
+    unified = True
+
+    def __init__(self, root: str) -> None:
+        super().__init__(root)
+        self.swap = self._swap_accounted()
+
+    def trees(self) -> list[str]:
+        return [self.root]
+
+    def monitor_tree(self) -> str:
+        return self.root
+
+    def create(self, path: str, resources: Resources) -> None:
+        checked(path)
+        os.makedirs(self.root + path, exist_ok=True)
+        self._hand_down(path)
+        try:
+            for name, value in _limits(resources, swap=self.swap):
+                write(f"{self.root}{path}/{name}", value)
+        except OSError as error:
+            raise InvalidInput(
+                f"cgroup {path}", f"the kernel refuses its limits: {error.strerror}", hint="give other limits"
+            ) from error
+
+    def stats(self, path: str) -> CgroupStats:
+        folder = self.root + checked(path)
+        cpu, memory = table(f"{folder}/cpu.stat"), table(f"{folder}/memory.stat")
+        usage = number(f"{folder}/memory.current")
+        return CgroupStats(
+            cpu=cpu.get("usage_usec", 0) * 1000,
+            memory=usage,
+            working_set=max(0, usage - memory.get("inactive_file", 0)),
+            rss=memory.get("anon", 0),
+            memory_limit=number(f"{folder}/memory.max"),
+            pids=number(f"{folder}/pids.current"),
+            pids_limit=number(f"{folder}/pids.max"),
+            throttled=cpu.get("throttled_usec", 0) * 1000,
+            major_faults=memory.get("pgmajfault", 0),
+            page_faults=memory.get("pgfault", 0),
+        )
+
+    def oom_kills(self, path: str) -> int:
+        return table(f"{self.root}{checked(path)}/memory.events").get("oom_kill", 0)
+
+    def thaw(self, path: str) -> None:
+        with contextlib.suppress(OSError):
+            write(f"{self.root}{checked(path)}/cgroup.freeze", "0")
+
+    def kill(self, path: str) -> None:
+        """cgroup.kill (Linux 5.14) reaches all at once; the loop is for older kernels and for the rest."""
+        with contextlib.suppress(OSError):
+            write(f"{self.root}{checked(path)}/cgroup.kill", "1")
+        super().kill(path)
+
+    def _hand_down(self, path: str) -> None:
+        """Let every group above `path` pass all its controllers on."""
+        above = self.root
+        for part in path.strip("/").split("/"):
+            offered = read(f"{above}/cgroup.controllers").split()
+            given = read(f"{above}/cgroup.subtree_control").split()
+            for controller in offered:
+                if controller not in given:
+                    with contextlib.suppress(OSError):  # some cannot be, such as cpu with real-time processes
+                        write(f"{above}/cgroup.subtree_control", f"+{controller}")
+            above = f"{above}/{part}"
+
+    def _swap_accounted(self) -> bool:
+        """Groups other than the root have memory.swap.max where the kernel accounts swap."""
+        with contextlib.suppress(OSError), os.scandir(self.root) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False) and os.path.exists(f"{entry.path}/memory.current"):
+                    return os.path.exists(f"{entry.path}/memory.swap.max")
+        return False
+
+
+def _limits(asked: Resources, *, swap: bool) -> list[tuple[str, str]]:
+    from orlop.runtime.spec import resources
+
+    orders: list[tuple[str, str]] = []
+    if asked.cpu_request:
+        orders.append(("cpu.weight", str(weight(resources.shares(asked.cpu_request)))))
+    if asked.cpu_limit:
+        orders.append(("cpu.max", f"{resources.quota(asked.cpu_limit)} {resources.PERIOD}"))
+    if asked.memory_limit:
+        orders.append(("memory.max", str(asked.memory_limit)))
+    if asked.memory_limit and swap:
+        orders.append(("memory.swap.max", str(max(0, (asked.memory_swap or 0) - asked.memory_limit))))
+    if asked.memory_request:
+        orders.append(("memory.low", str(asked.memory_request)))
+    if asked.pids:
+        orders.append(("pids.max", str(asked.pids)))
+    if asked.cpuset_cpus:
+        orders.append(("cpuset.cpus", asked.cpuset_cpus))
+    for size, limit in sorted(asked.hugepages.items()):
+        orders.append((f"hugetlb.{size}.max", str(limit)))
+    return orders
+
+
+def weight(shares: int) -> int:
+    """cpu.weight (1 to 10000) for cpu.shares (2 to 262144), as the OCI runtimes convert."""
+    return 1 + (shares - 2) * 9999 // 262_142

@@ -1,0 +1,503 @@
+"""`Engine`: the verbs of one container, found again by ID alone. conmon and the OCI runtime do the work.
+
+BUNDLE (state folder, bundles/ID)  config.json, pid, conmon.pid, attach, ctl, oci-log, oom
+state folder, exits/ID             the exit code, written by conmon
+state folder, runtime/NAME/ID      the OCI runtime's own state
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import threading
+import time
+
+from orlop.kit import limits, process
+from orlop.kit.errors import Conflict, InvalidInput, NotFound, Unavailable
+from orlop.kit.value import dataclass
+from orlop.runtime import conmon, errors, exits
+from orlop.runtime.exits import Exit
+
+TYPE_CHECKING = False  # as typing's, without importing typing
+if TYPE_CHECKING:
+    from orlop.kit.node import Node
+    from orlop.runtime.attach import AttachSession
+    from orlop.runtime.cgroups.port import Cgroups
+    from orlop.runtime.exec import ExecResult
+    from orlop.runtime.features import Features
+    from orlop.runtime.model import ContainerSpec, Process, Resources
+    from orlop.runtime.rights import Rights
+
+CREATED, RUNNING, PAUSED, STOPPED, ABSENT = "created", "running", "paused", "stopped", ""
+_OVER = ("not running", "does not exist", "no such process", "already", "not found", "stopped", "not created")
+
+
+@dataclass(frozen=True)
+class RuntimeSettings:
+    """Section [runtime] of the configuration.
+
+    `path` is the OCI runtime: a name to look for, or an absolute path. `log_size` bounds a log that nobody
+    rotates: conmon begins it anew beyond that many bytes (0: never). `cgroup_manager` is "cgroupfs" or
+    "systemd".
+    """
+
+    path: str = "crun"
+    conmon: str = "conmon"
+    log_size: int = 20 * limits.LOG_SIZE
+    cgroup_manager: str = "cgroupfs"
+
+
+class Engine:
+    """Contract: thread-safe; cheap to make; every verb may be asked twice, from any process."""
+
+    def __init__(self, node: Node, settings: RuntimeSettings | None = None) -> None:
+        self.node = node
+        self.settings = settings or RuntimeSettings()
+        self._lock = threading.RLock()
+        self._features: Features | None = None
+        self._cgroups: Cgroups | None = None
+        self._rights: Rights | None = None
+        self._runtime_path = ""
+
+    # What it works with
+
+    @property
+    def features(self) -> Features:
+        """What the runtime can do. Raises NotFound where it is not installed."""
+        with self._lock:
+            if self._features is None:
+                from orlop.runtime.features import features
+
+                self._features = features(self.runtime, self.node.in_state("cache"))
+            return self._features
+
+    @property
+    def cgroups(self) -> Cgroups:
+        with self._lock:
+            if self._cgroups is None:
+                from orlop.runtime.cgroups.port import Cgroups
+
+                self._cgroups = Cgroups.for_machine()
+            return self._cgroups
+
+    @property
+    def rights(self) -> Rights:
+        with self._lock:
+            if self._rights is None:
+                from orlop.runtime.rights import Rights
+
+                self._rights = Rights.own(self.node.in_state("cache"))
+            return self._rights
+
+    @property
+    def runtime(self) -> str:
+        """The runtime's absolute path. Raises NotFound."""
+        if not self._runtime_path:
+            from orlop.runtime.features import find
+
+            self._runtime_path = find(self.settings.path)
+        return self._runtime_path
+
+    @property
+    def exits(self) -> str:
+        return self.node.in_state("exits")
+
+    def bundle(self, identifier: str) -> str:
+        return self.node.in_state("bundles", _plain(identifier))
+
+    # The life of a container
+
+    def create(
+        self,
+        spec: ContainerSpec,
+        bundle: str = "",
+        *,
+        log_path: str = "",
+        stdin_once: bool = False,
+        exit_command: tuple[str, ...] = (),
+    ) -> int:
+        """Create the container and return its PID; its program runs after `start`.
+
+        `exit_command` is run by conmon after the end. Raises InvalidInput, NotFound, CommandNotFound,
+        CommandDenied, RuntimeFailed, Unsupported (cgroups), TimedOut. After a failure `delete` clears up.
+        """
+        from orlop.runtime import paths, subpaths
+        from orlop.runtime.spec import build
+
+        own = self.bundle(spec.id)
+        bundle = bundle or own
+        os.makedirs(bundle, mode=0o700, exist_ok=True)
+        if bundle != own and not os.path.lexists(own):
+            os.makedirs(os.path.dirname(own), mode=0o700, exist_ok=True)
+            os.symlink(bundle, own)
+        os.makedirs(self.exits, mode=0o700, exist_ok=True)
+        os.makedirs(self._root(), mode=0o700, exist_ok=True)
+        systemd = self.settings.cgroup_manager == "systemd"
+        machine = build.Machine(
+            features=self.features,
+            rights=self.rights,
+            unified=self.cgroups.unified,
+            cache=self.node.in_state("cache"),
+            systemd=systemd,
+            swap=self.cgroups.swap,
+        )
+        if log_path:
+            paths.checked_log(log_path)
+        config = build.config(spec, machine, subpaths.prepare(bundle, spec.mounts))
+        with open(f"{bundle}/config.json", "wb") as stream:
+            stream.write(config)
+        order = conmon.Order(
+            program=self._conmon(),
+            id=spec.id,
+            runtime=self.runtime,
+            runtime_args=self._arguments(f"{bundle}/oci-log"),
+            bundle=bundle,
+            exits=self.exits,
+            log_path=log_path,
+            log_size=self.settings.log_size,
+            terminal=spec.process.terminal,
+            stdin=spec.process.stdin,
+            stdin_once=stdin_once,
+            systemd=systemd,
+            exit_command=exit_command,
+        )
+        try:
+            return conmon.create(order, lambda pid: self.cgroups.monitor(self.node.identity, pid))
+        except conmon.Refused as refused:
+            words = _oci_log(f"{bundle}/oci-log") or str(refused) or _tail(f"{bundle}/conmon.log")
+            raise errors.explained(spec.id, spec.process.args[0], words) from refused
+
+    def start(self, identifier: str) -> None:
+        """Let the created container's program run. Raises NotFound, Conflict (it has ended), RuntimeFailed."""
+        done = self._run("start", identifier)
+        if done.status == 0:
+            return
+        words = done.stderr.decode(errors="replace").strip()
+        state = self.state(identifier)
+        if state == RUNNING:
+            return
+        subject = f"container {identifier[:12]}"
+        if state == ABSENT:
+            raise NotFound(subject, "was not created", hint="create it first")
+        if self.exit_of(identifier) is not None and "exec" not in words.lower():
+            raise Conflict(subject, "has ended, and a container runs once", hint="create a new one")
+        raise errors.explained(identifier, self._program(identifier), _plain_words(words))
+
+    def kill(self, identifier: str, number: int | str, all: bool = False) -> None:  # noqa: A002 the field's word
+        """Send a signal to the container's first process, or to `all`; one that has ended is fine.
+
+        Raises InvalidInput (no such signal), RuntimeFailed.
+        """
+        code = signal_number(number)
+        cgroup = self.cgroup_of(identifier) if all else ""
+        if all and code == signal.SIGKILL and cgroup:
+            self.cgroups.kill(cgroup)
+            return
+        if not self._has_state(identifier):
+            return
+        done = self._run("kill", identifier, str(code))
+        if done.status != 0 and not _is_over(done) and self.exit_of(identifier) is None:
+            if self.state(identifier) in (STOPPED, ABSENT):
+                return
+            raise errors.RuntimeFailed(
+                f"container {identifier[:12]}",
+                f"cannot be signalled: {_plain_words(done.stderr.decode(errors='replace'))}",
+                hint=f"see: {self.runtime} --root {self._root()} state {identifier}",
+            )
+        if all and cgroup:
+            for pid in self.cgroups.pids(cgroup):
+                if pid != self.pid_of(identifier):
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, code)
+
+    def delete(self, identifier: str, force: bool = False) -> None:
+        """Nothing of the container is left but its bundle folder; idempotent, half-made ones included.
+
+        Raises Conflict where it runs and `force` is not given, RuntimeFailed where the runtime cannot.
+        """
+        from orlop.runtime import delete
+
+        delete.delete(self, identifier, force=force)
+
+    def state(self, identifier: str) -> str:
+        """ "created", "running", "paused", "stopped" or "" (the runtime does not know it)."""
+        if not self._has_state(identifier):
+            return ABSENT
+        done = self._run("state", identifier)
+        if done.status != 0:
+            return ABSENT
+        try:
+            said = json.loads(done.stdout)["status"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise errors.RuntimeFailed(
+                f"container {identifier[:12]}",
+                "the runtime's state is no JSON",
+                hint="see the runtime's version",
+            ) from error
+        return {"creating": CREATED, "created": CREATED, "running": RUNNING, "paused": PAUSED}.get(
+            said, STOPPED
+        )
+
+    def update(self, identifier: str, resources: Resources) -> None:
+        """Change limits at once; what is not set stays. Raises InvalidInput, RuntimeFailed."""
+        from orlop.runtime.spec.resources import limited
+
+        asked = limited(resources, swap=self.cgroups.swap)
+        if not asked:
+            return
+        self._ask("update", identifier, "--resources", "-", stdin=json.dumps(asked).encode())
+
+    def pause(self, identifier: str) -> None:
+        """Freeze the container; a frozen one is fine."""
+        if self.state(identifier) != PAUSED:
+            self._ask("pause", identifier)
+
+    def resume(self, identifier: str) -> None:
+        """Let a frozen container go on; one that runs is fine."""
+        if self.state(identifier) != RUNNING:
+            self._ask("resume", identifier)
+
+    # Its end
+
+    def exit_of(self, identifier: str) -> Exit | None:
+        """How it ended; None where it has not, or nobody recorded it."""
+        found = exits.read(self.exits, _plain(identifier))
+        if found is None:
+            return None
+        code, finished = found
+        return Exit(code, finished, code != 0 and self._out_of_memory(identifier))
+
+    def wait(self, identifier: str, timeout: float | None = None) -> Exit | None:
+        """Wait for its end. None after `timeout` seconds, or where it ended and nobody recorded how."""
+        found = self.exit_of(identifier)
+        if found is not None:
+            return found
+        watched = [pid for pid in (self.conmon_pid(identifier), self.pid_of(identifier)) if pid]
+        exits.wait(self.exits, identifier, watched, timeout)
+        return self.exit_of(identifier)
+
+    def exit_fd(self) -> int:
+        """A descriptor that is readable when any container of this node has ended (`exits.watch`)."""
+        return exits.watch(self.exits)
+
+    # Other processes in it, and its streams
+
+    def exec_sync(
+        self,
+        identifier: str,
+        process: Process,
+        *,
+        timeout: float | None = None,
+        stdin: bytes = b"",
+        **options: object,
+    ) -> ExecResult:
+        """See exec.exec_sync."""
+        from orlop.runtime import exec as exec_
+
+        return exec_.exec_sync(self, identifier, process, timeout=timeout, stdin=stdin, **options)  # type: ignore[arg-type]
+
+    def exec_attached(
+        self,
+        identifier: str,
+        process: Process,
+        stdin_fd: int | None,
+        stdout_fd: int,
+        stderr_fd: int,
+        tty: bool = False,
+        *,
+        user: str = "",
+    ) -> int:
+        """See exec.exec_attached."""
+        from orlop.runtime import exec as exec_
+
+        return exec_.exec_attached(
+            self, identifier, process, stdin_fd, stdout_fd, stderr_fd, tty=tty, user=user
+        )
+
+    def attach(self, identifier: str) -> AttachSession:
+        """A session with its streams from now on. Raises Conflict where it does not run."""
+        from orlop.runtime.attach import AttachSession
+
+        return AttachSession(self.bundle(identifier), f"container {identifier[:12]}")
+
+    def resize(self, identifier: str, width: int, height: int) -> None:
+        """Tell its terminal its size in characters; one that has ended is fine."""
+        if not (0 < width <= 65_535 and 0 < height <= 65_535):
+            raise InvalidInput("terminal size", f"{width} x {height}", hint="give 1 to 65535 characters")
+        conmon.tell(self.bundle(identifier), conmon.RESIZE, height, width)
+
+    def reopen_log(self, identifier: str, log_path: str = "") -> None:
+        """conmon goes on in a new file at the log's path; with `log_path`, returns once that is there.
+
+        Raises Unavailable where conmon does not answer.
+        """
+        if not conmon.tell(self.bundle(identifier), conmon.REOPEN):
+            return  # it has ended: nothing is written any more
+        if not log_path:
+            return
+        deadline = time.monotonic() + limits.EXIT_RECORD
+        while not os.path.exists(log_path) and self.conmon_pid(identifier):
+            if time.monotonic() > deadline:
+                raise Unavailable(
+                    f"container {identifier[:12]}",
+                    "conmon does not reopen its log",
+                    hint="see its conmon.log",
+                )
+            select.select((), (), (), 0.002)
+
+    def rotate_log(self, identifier: str, log_path: str, max_files: int = limits.LOG_FILES) -> None:
+        """Begin the log anew and keep `max_files` of them, this one included."""
+        from orlop.runtime import logs
+
+        logs.rotate(log_path, max_files, reopen=lambda: self.reopen_log(identifier, log_path))
+
+    # Found again by ID
+
+    def conmon_pid(self, identifier: str) -> int:
+        """0 where its conmon has ended."""
+        return conmon.pid_of(self.bundle(identifier), identifier)
+
+    def pid_of(self, identifier: str) -> int:
+        """Of its first process, as it was written down at its creation; 0 where it was not."""
+        return conmon.number(f"{self.bundle(identifier)}/pid")
+
+    def config_of(self, identifier: str) -> dict[str, object]:
+        """Its config.json. Raises NotFound."""
+        try:
+            with open(f"{self.bundle(identifier)}/config.json", "rb") as stream:
+                found = json.loads(stream.read())
+        except (OSError, ValueError) as error:
+            raise NotFound(
+                f"container {identifier[:12]}", "has no configuration here", hint="see: orlop ps --all"
+            ) from error
+        assert isinstance(found, dict)
+        return found
+
+    def cgroup_of(self, identifier: str) -> str:
+        """The path of its cgroup; "" where it is not known (any more), or systemd's to say."""
+        try:
+            part = self.config_of(identifier)["linux"]
+        except (NotFound, KeyError):
+            return ""
+        path = part.get("cgroupsPath") if isinstance(part, dict) else None
+        return path if isinstance(path, str) and path.startswith("/") else ""
+
+    # Within the package
+
+    def _run(self, verb: str, identifier: str, *more: str, stdin: bytes = b"") -> process.Completed:
+        options = tuple(word for word in more if verb == "update" or word.startswith("--"))
+        values = more[len(options) :]
+        argv = [self.runtime, *self._arguments(""), verb, *options, _plain(identifier), *values]
+        return process.run(argv, timeout=limits.RUNTIME_TIMEOUT, check=False, stdin=stdin)
+
+    def _ask(self, verb: str, identifier: str, *more: str, stdin: bytes = b"") -> None:
+        done = self._run(verb, identifier, *more, stdin=stdin)
+        if done.status == 0:
+            return
+        subject = f"container {identifier[:12]}"
+        words = _plain_words(done.stderr.decode(errors="replace"))
+        if self.state(identifier) in (STOPPED, ABSENT):
+            raise Conflict(subject, f"does not run: {words}", hint="start it first")
+        raise errors.RuntimeFailed(subject, f"{verb}: {words}", hint="see the runtime's words")
+
+    def _root(self) -> str:
+        return self.node.in_state("runtime", os.path.basename(self.settings.path))
+
+    def _arguments(self, log: str) -> tuple[str, ...]:
+        """The runtime's global options."""
+        line: tuple[str, ...] = ("--root", self._root())
+        if log:
+            line += ("--log", log, "--log-format", "json")
+        if self.settings.cgroup_manager == "systemd":
+            line += ("--systemd-cgroup",)
+        return line
+
+    def _conmon(self) -> str:
+        program = self.settings.conmon
+        if os.path.isabs(program):
+            return program
+        for folder in (*process.MINIMAL_ENV["PATH"].split(":"), "/usr/libexec/podman"):
+            if os.access(f"{folder}/{program}", os.X_OK):
+                return f"{folder}/{program}"
+        raise NotFound("conmon", "is not installed", hint="install the package conmon")
+
+    def _has_state(self, identifier: str) -> bool:
+        return os.path.exists(os.path.join(self._root(), _plain(identifier)))
+
+    def _program(self, identifier: str) -> str:
+        try:
+            part = self.config_of(identifier)["process"]
+        except (NotFound, KeyError):
+            return "its program"
+        return str(part["args"][0]) if isinstance(part, dict) else "its program"
+
+    def _out_of_memory(self, identifier: str) -> bool:
+        """conmon's mark, or the kernel's count: conmon may have read the exit before the event."""
+        if os.path.exists(f"{self.bundle(identifier)}/oom"):
+            return True
+        cgroup = self.cgroup_of(identifier)
+        return bool(cgroup) and self.cgroups.oom_kills(cgroup) > 0
+
+
+def signal_number(name: int | str) -> int:
+    """`9`, `"9"`, `"KILL"`, `"SIGKILL"`, `"RTMIN+3"` -> the number. Raises InvalidInput."""
+    text = str(int(name) if isinstance(name, int) else name).upper().removeprefix("SIG")
+    base, sign, offset = text.partition("+")
+    if not sign:
+        base, sign, offset = text.partition("-")
+    if text.isdigit():
+        found = int(text)
+    elif base in ("RTMIN", "RTMAX") and (not sign or offset.isdigit()):
+        start = int(signal.SIGRTMIN) if base == "RTMIN" else int(signal.SIGRTMAX)
+        found = start + (int(offset or 0) if sign == "+" or not sign else -int(offset))
+    else:
+        member = getattr(signal, f"SIG{text}", None)
+        found = int(member) if isinstance(member, signal.Signals) else 0
+    if not 0 < found <= int(signal.SIGRTMAX):
+        raise InvalidInput(f"signal {name}", "no such signal", hint="see: kill -l")
+    return found
+
+
+def _plain(identifier: str) -> str:
+    """IDs become names of files: nothing else may come in that way."""
+    if not identifier or "/" in identifier or identifier.startswith((".", "-")) or "\0" in identifier:
+        raise InvalidInput(f"container {identifier!r}", "is no container ID", hint="see: orlop ps --all")
+    return identifier
+
+
+def _is_over(done: process.Completed) -> bool:
+    words = done.stderr.decode(errors="replace").lower()
+    return any(sign in words for sign in _OVER)
+
+
+def _oci_log(path: str) -> str:
+    """The last error that the runtime wrote to its log (one JSON object a line)."""
+    last = ""
+    for line in _tail(path).splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(entry, dict) and entry.get("level") in ("error", "fatal") and entry.get("msg"):
+            last = str(entry["msg"])
+    return last.strip()
+
+
+def _plain_words(words: str) -> str:
+    """The last line of what a runtime said, without its time stamp."""
+    lines = [line.strip() for line in words.splitlines() if line.strip()]
+    line = lines[-1] if lines else ""
+    if 'msg="' in line:
+        line = line.partition('msg="')[2].rstrip('"').replace('\\"', '"')
+    return line
+
+
+def _tail(path: str) -> str:
+    try:
+        with open(path, "rb") as stream:
+            return stream.read(64 * limits.KIB).decode(errors="replace").strip()
+    except OSError:
+        return ""

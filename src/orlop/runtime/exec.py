@@ -1,0 +1,297 @@
+"""One more process in a running container: by the runtime itself, no conmon in between.
+
+The process's description and the runtime's log are memory files, so a crash leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import time
+
+from orlop.kit import files, limits, process
+from orlop.kit.errors import Conflict, LimitExceeded, OrlopError
+from orlop.kit.value import dataclass
+from orlop.runtime import errors
+from orlop.runtime import users as users_
+from orlop.runtime.spec.process import environment, working_folder
+
+TYPE_CHECKING = False  # as typing's, without importing typing
+if TYPE_CHECKING:
+    import subprocess
+
+    from orlop.runtime.engine import Engine
+    from orlop.runtime.model import Process
+
+_CHUNK = 64 * limits.KIB
+_KILL_ROUNDS = 200
+_PAUSE = 0.01
+
+
+@dataclass(frozen=True)
+class ExecResult:
+    """`exit_code` is exact (128 + the signal's number where one killed it, 137 after `timed_out`)."""
+
+    exit_code: int
+    stdout: bytes
+    stderr: bytes
+    timed_out: bool = False
+
+
+def exec_sync(
+    engine: Engine,
+    identifier: str,
+    asked: Process,
+    *,
+    timeout: float | None = None,
+    stdin: bytes = b"",
+    user: str = "",
+    output_limit: int = limits.EXEC_OUTPUT,
+) -> ExecResult:
+    """Run `asked` to its end and return what it said.
+
+    It has the container's environment (with `asked.env` over it), folder and user where none are given.
+    After `timeout` seconds it is killed with all that it started; the container goes on. Returns when the
+    process itself has ended: what it left in the background is not waited for. Raises Conflict (the
+    container does not run), CommandNotFound, CommandDenied, LimitExceeded (killed likewise).
+    """
+    call = _Call(engine, identifier, asked, user, terminal=False)
+    with contextlib.ExitStack() as stack:
+        stack.callback(call.close)
+        out, out_end = _pipe(stack)
+        err, err_end = _pipe(stack)
+        child_in = _input(stdin, stack)
+        child = process.spawn(call.argv, pass_fds=call.fds, stdin=child_in, stdout=out_end, stderr=err_end)
+        try:
+            os.close(out_end)
+            os.close(err_end)
+            timed_out, collected = _collect(child, out, err, timeout, output_limit)
+        except BaseException:
+            call.kill(child)
+            raise
+        if timed_out:
+            call.kill(child)
+        status = child.wait()
+        call.raise_failure(status)
+        code = status if status >= 0 else 128 - status
+        return ExecResult(137 if timed_out else code, bytes(collected[out]), bytes(collected[err]), timed_out)
+
+
+def exec_attached(
+    engine: Engine,
+    identifier: str,
+    asked: Process,
+    stdin_fd: int | None,
+    stdout_fd: int,
+    stderr_fd: int,
+    *,
+    tty: bool = False,
+    user: str = "",
+) -> int:
+    """Run `asked` with these descriptors as its streams and return its exit code.
+
+    With `tty` the three are a terminal, which the runtime joins to one in the container, its size included.
+    Raises as `exec_sync`. If this call is interrupted, the process is killed.
+    """
+    call = _Call(engine, identifier, asked, user, terminal=tty)
+    try:
+        child = process.spawn(
+            call.argv, pass_fds=call.fds, stdin=stdin_fd, stdout=stdout_fd, stderr=stderr_fd, session=False
+        )
+        try:
+            status = child.wait()
+        except BaseException:
+            call.kill(child)
+            raise
+        call.raise_failure(status)
+        return status if status >= 0 else 128 - status
+    finally:
+        call.close()
+
+
+class _Call:
+    """One `RUNTIME exec`: its command line and the files that it needs."""
+
+    def __init__(self, engine: Engine, identifier: str, asked: Process, user: str, *, terminal: bool) -> None:
+        self._engine, self._id, self._asked = engine, identifier, asked
+        described = json.dumps(_described(engine, identifier, asked, user, terminal=terminal)).encode()
+        self._pid_file = f"{engine.bundle(identifier)}/exec-{files.unique()}.pid"
+        self._description = os.memfd_create("process.json")
+        os.write(self._description, described)
+        self._log = os.memfd_create("log")
+        self.fds = (self._description, self._log)
+        self.argv = [
+            engine.runtime,
+            *engine._arguments(f"/proc/self/fd/{self._log}"),
+            "exec",
+            "--process",
+            f"/proc/self/fd/{self._description}",
+            "--pid-file",
+            self._pid_file,
+            identifier,
+        ]
+
+    def close(self) -> None:
+        for descriptor in self.fds:
+            os.close(descriptor)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._pid_file)
+
+    def raise_failure(self, status: int) -> None:
+        """The runtime's own failure, which an exit code alone cannot tell from the process's."""
+        if status == 0:
+            return
+        words = ""
+        for line in os.pread(self._log, _CHUNK, 0).decode(errors="replace").splitlines():
+            with contextlib.suppress(ValueError):
+                entry = json.loads(line)
+                if isinstance(entry, dict) and entry.get("level") in ("error", "fatal"):
+                    words = str(entry.get("msg", ""))
+        if not words:
+            return
+        raise self._failure(words)
+
+    def _failure(self, words: str) -> OrlopError:
+        if self._engine.state(self._id) != "running":
+            return Conflict(f"container {self._id[:12]}", f"does not run: {words}", hint="start it first")
+        return errors.explained(self._id, self._asked.args[0] if self._asked.args else "", words)
+
+    def kill(self, child: subprocess.Popen[bytes]) -> None:
+        """SIGKILL to the process and what it started, then to the runtime if that stays."""
+        from orlop.runtime.conmon import number
+
+        for _ in range(_KILL_ROUNDS):
+            first = number(self._pid_file)
+            victims = _family(first) if first else set()
+            for pid in victims:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            if child.poll() is not None and not victims:
+                return
+            time.sleep(_PAUSE)
+        child.kill()
+        child.wait()
+
+
+def _described(
+    engine: Engine, identifier: str, asked: Process, user: str, *, terminal: bool
+) -> dict[str, object]:
+    """The container's own process with what is asked for put in its place."""
+    config = engine.config_of(identifier)
+    part, root = config["process"], config["root"]
+    assert isinstance(part, dict)
+    assert isinstance(root, dict)
+    described: dict[str, object] = {key: value for key, value in part.items() if key != "oomScoreAdj"}
+    home = "/"
+    if user:
+        who = users_.resolve(root["path"], user)
+        described["user"] = {"uid": who.uid, "gid": who.gid, "additionalGids": list(who.groups)}
+        home = who.home
+        kept = [entry for entry in part["env"] if not entry.startswith("HOME=")]
+    else:
+        kept = list(part["env"])
+    described["env"] = environment((*kept, *asked.env), home, terminal=terminal)
+    described["args"] = list(asked.args)
+    described["terminal"] = terminal
+    if asked.cwd:
+        described["cwd"] = working_folder(asked.cwd)
+    return described
+
+
+def _pipe(stack: contextlib.ExitStack) -> tuple[int, int]:
+    """Both ends, closed with the stack unless closed before."""
+    read, write = os.pipe2(os.O_CLOEXEC)
+    os.set_blocking(read, False)
+    stack.callback(os.close, read)
+    return read, write
+
+
+def _input(data: bytes, stack: contextlib.ExitStack) -> int | None:
+    """A descriptor to read `data` from: a memory file never blocks the writer."""
+    if not data:
+        return None
+    descriptor = os.memfd_create("stdin")
+    stack.callback(os.close, descriptor)
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
+
+
+def _collect(
+    child: subprocess.Popen[bytes], out: int, err: int, timeout: float | None, limit: int
+) -> tuple[bool, dict[int, bytearray]]:
+    """What both streams said until the child ended; whether it was too slow."""
+    collected = {out: bytearray(), err: bytearray()}
+    deadline = None if timeout is None else time.monotonic() + timeout
+    poller = select.poll()
+    ended = os.pidfd_open(child.pid)
+    try:
+        for descriptor in (out, err, ended):
+            poller.register(descriptor, select.POLLIN)
+        while True:
+            left = None if deadline is None else (deadline - time.monotonic()) * 1000
+            ready = poller.poll(left) if left is None or left > 0 else []
+            if not ready:
+                return True, collected
+            for descriptor, _ in ready:
+                if descriptor != ended and _read(descriptor, collected, limit):
+                    poller.unregister(descriptor)
+            if any(descriptor == ended for descriptor, _ in ready):
+                _drain(collected, limit)
+                return False, collected
+    finally:
+        os.close(ended)
+
+
+def _read(descriptor: int, collected: dict[int, bytearray], limit: int) -> bool:
+    """Take what is there; True at the end of the stream."""
+    try:
+        data = os.read(descriptor, _CHUNK)
+    except BlockingIOError:
+        return False
+    collected[descriptor] += data
+    if sum(map(len, collected.values())) > limit:
+        raise LimitExceeded("exec", f"more than {limit} bytes of output", hint="write it to a file instead")
+    return not data
+
+
+def _drain(collected: dict[int, bytearray], limit: int) -> None:
+    for descriptor in collected:
+        with contextlib.suppress(BlockingIOError):
+            while data := os.read(descriptor, _CHUNK):
+                collected[descriptor] += data
+                if sum(map(len, collected.values())) > limit:
+                    raise LimitExceeded(
+                        "exec", f"more than {limit} bytes of output", hint="write it to a file instead"
+                    )
+
+
+def _family(first: int) -> set[int]:
+    """The living processes that descend from `first`, or are of the session that it leads."""
+    parents: dict[int, int] = {}
+    found: set[int] = set()
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        try:
+            with open(f"/proc/{name}/stat", "rb") as stream:
+                fields = stream.read().rpartition(b")")[2].split()
+        except OSError:
+            continue
+        if fields[0] in (b"Z", b"X"):
+            continue
+        pid = int(name)
+        parents[pid] = int(fields[1])
+        if pid == first or int(fields[3]) == first:
+            found.add(pid)
+    grew = True
+    while grew:
+        more = {pid for pid, parent in parents.items() if parent in found} - found
+        found |= more
+        grew = bool(more)
+    return found
