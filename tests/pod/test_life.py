@@ -177,7 +177,7 @@ def test_a_network_gives_addresses_hosts_and_ports_and_takes_them_back(node: Nod
     (address,) = sandbox.addresses.ips
     container = started(pods, sleeper(), sandbox)
     said = exec_sync(pods, container.id, ("sh", "-c", "ip addr show eth0; cat /etc/hosts")).stdout.decode()
-    assert said.count(address) == 2
+    assert f"inet {address}/" in said
     assert f"{address}\tnetted" in said
     other = run_sandbox(pods, pod(network="pod"))
     beside = started(pods, sleeper(), other)

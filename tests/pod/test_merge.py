@@ -20,7 +20,7 @@ IMAGE = ImageConfig(
     cmd=("one", "two"),
     user="www-data",
     working_dir="/srv",
-    volumes=("/data", "/cache/"),
+    volumes=("/data", "/cache/", "/"),
     stop_signal="SIGQUIT",
 )
 CONFIG = ContainerConfig("web", "image")

@@ -58,7 +58,14 @@ def _make(pods: Pods, pod: sqlite3.Row, config: ContainerConfig) -> Container | 
             return None
         try:
             pid, process = build(
-                pods, row, pod["id"], codec.sandbox_config(pod["config"]), config, image_id, image
+                pods,
+                row,
+                pod["id"],
+                codec.sandbox_config(pod["config"]),
+                config,
+                image_id,
+                image,
+                unattended=config.remove,
             )
             pods.records.update(
                 "containers",
@@ -82,13 +89,31 @@ def build(
     config: ContainerConfig,
     image_id: str,
     image: ImageConfig,
+    *,
+    unattended: bool,
 ) -> tuple[int, Merged]:
-    """Root, specification and the created process: its PID and what it will run."""
+    """Root, specification and the created process: its PID and what it will run.
+
+    `unattended`: nobody waits to remove it after its end, so conmon starts what does.
+    """
     identifier, log_path = str(row["id"]), str(row["log_path"])
     root, process = container.make_root(pods, identifier, image_id, image, config, etc.hostname(pod))
     container.log_folder(pods, log_path)
     spec = container.spec(pods, identifier, sandbox_id, pod, config, process, root)
-    return pods.engine.create(spec, pods.bundle(identifier), log_path=log_path), process
+    pid = pods.engine.create(
+        spec,
+        pods.bundle(identifier),
+        log_path=log_path,
+        stdin_once=config.stdin_once,
+        exit_command=_exit_command(pods, identifier) if unattended else (),
+    )
+    return pid, process
+
+
+def _exit_command(pods: Pods, identifier: str) -> tuple[str, ...]:
+    from orlop.pod import cleanup
+
+    return cleanup.command(pods.node, identifier)
 
 
 def _require_ready(pods: Pods, pod: sqlite3.Row) -> None:

@@ -15,7 +15,7 @@ TYPE_CHECKING = False  # as typing's, without importing typing
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from orlop.runtime.engine import ExecResult
+    from orlop.runtime.exec import ExecResult
 
 
 def exec_sync(
@@ -37,7 +37,9 @@ def exec_sync(
     """
     row = running(pods, name)
     process = _process(row, args, env, cwd, terminal=False, stdin=bool(stdin))
-    return pods.engine.exec_sync(row["id"], process, timeout=timeout, stdin=stdin)
+    return pods.engine.exec_sync(
+        row["id"], process, timeout=timeout, stdin=stdin, user=user, output_limit=output_limit
+    )
 
 
 def exec_attached(
@@ -59,7 +61,7 @@ def exec_attached(
     """
     row = running(pods, name)
     process = _process(row, args, env, cwd, terminal=terminal, stdin=stdin is not None)
-    return pods.engine.exec_attached(row["id"], process, stdin, stdout, stderr, terminal)
+    return pods.engine.exec_attached(row["id"], process, stdin, stdout, stderr, terminal, user=user)
 
 
 def running(pods: Pods, name: str) -> sqlite3.Row:

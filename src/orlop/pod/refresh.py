@@ -11,7 +11,7 @@ from orlop.pod.records import CREATED, EXITED, LOST, LOST_EXIT_CODE, RUNNING, ST
 
 TYPE_CHECKING = False  # as typing's, without importing typing
 if TYPE_CHECKING:
-    from orlop.runtime.engine import Exit
+    from orlop.runtime.exits import Exit
 
 _PAUSE = 0.01
 

@@ -146,7 +146,9 @@ def _start(
     pending = _Attaching(pods, sandbox_id, pod)
     try:
         init_pid = init.start(pods, sandbox_id, pod) if init.wanted(pod) else 0
-        pid, process = build(pods, row, sandbox_id, pod, config, image_id, image)
+        pid, process = build(
+            pods, row, sandbox_id, pod, config, image_id, image, unattended=config.remove and not attached
+        )
         pid_start = refresh.start_time(pid)
     finally:
         addresses = pending.joined()

@@ -1,0 +1,43 @@
+"""What containers and pods use at this moment."""
+
+from __future__ import annotations
+
+from orlop.kit.errors import OrlopError
+from orlop.kit.value import dataclass
+from orlop.pod.context import Pods
+from orlop.pod.model import Container
+from orlop.runtime.cgroups.port import CgroupStats
+
+
+@dataclass(frozen=True)
+class Stats:
+    """One reading. `usage` is the cgroup's (CPU in nanoseconds since the start, memory in bytes); `disk_bytes`
+    and `disk_inodes` are what the container wrote into its root; `time` in seconds since the epoch."""
+
+    id: str
+    time: float
+    usage: CgroupStats
+    disk_bytes: int = 0
+    disk_inodes: int = 0
+
+
+def container_stats(pods: Pods, container: Container) -> Stats:
+    """Of one container; zeros where it does not run."""
+    try:
+        disk = pods.store.rootfs_usage(container.id)
+    except OrlopError:  # it was removed meanwhile
+        disk = (0, 0)
+    path = pods.cgroup(container.sandbox_id, container.id)
+    return Stats(container.id, pods.now(), pods.engine.cgroups.stats(path), *disk)
+
+
+def sandbox_stats(pods: Pods, sandbox_id: str) -> Stats:
+    """Of a pod as a whole, what its containers wrote included."""
+    written = [container_stats(pods, container) for container in pods.containers(sandbox_id)]
+    return Stats(
+        sandbox_id,
+        pods.now(),
+        pods.engine.cgroups.stats(pods.cgroup(sandbox_id)),
+        sum(stats.disk_bytes for stats in written),
+        sum(stats.disk_inodes for stats in written),
+    )
