@@ -68,6 +68,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     server: _Server
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def handle(self) -> None:
         if isinstance(self.connection, ssl.SSLSocket):

@@ -131,7 +131,9 @@ def _in_document(
 
 
 def _table(document: dict[str, Any], key: str, path: str) -> dict[str, Any]:
-    value = document.get(key) or {}
+    value = document.get(key)
+    if value is None:
+        return {}
     if not isinstance(value, dict):
         raise InvalidInput(path, f"`{key}` is not an object", hint="log in again to have it written anew")
     return value

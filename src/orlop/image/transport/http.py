@@ -14,7 +14,7 @@ import urllib.parse
 import urllib.request
 import weakref
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import urllib3
 import urllib3.connection
@@ -54,18 +54,14 @@ class Broken(Unavailable):
         self.timed_out = timed_out
 
 
-class _RawBody(Protocol):
-    def readinto(self, buffer: memoryview, /) -> int: ...
-
-
 class Answer:
     """A response whose body has not been read. `trusted`: from the host that was asked, not a redirect's."""
 
     def __init__(self, response: urllib3.HTTPResponse, url: str, *, trusted: bool) -> None:
         self._response = response
-        # urllib3's own readinto copies each chunk three times; the raw response below it fills our buffer
-        # straight from the socket, and undoes chunked encoding too.
-        self._raw: _RawBody = response._fp  # type: ignore[assignment]  # noqa: SLF001
+        # urllib3's own readinto copies each chunk three times; http.client's response below it fills our
+        # buffer straight from the socket.
+        self._raw: Any = response._fp  # noqa: SLF001
         self.url = url
         self.trusted = trusted
 
@@ -86,11 +82,21 @@ class Answer:
         return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
 
     def readinto(self, buffer: memoryview) -> int:
-        """Body bytes into `buffer`; 0 at its end, also at an early one. Raises Broken."""
+        """Body bytes into `buffer`, as they come; 0 at its end, also at an early one. Raises Broken."""
+        raw = self._raw
         try:
-            return self._raw.readinto(buffer)
+            if raw.chunked or raw.length is None:
+                return int(raw.readinto(buffer))
+            if raw.fp is None or raw.length == 0:
+                return 0
+            # http.client would fill the whole buffer before it returns: a trickle would never be noticed.
+            count = int(raw.fp.readinto1(buffer[: raw.length]))
+            raw.length -= count
+            if raw.length == 0:
+                raw.readinto(buffer[:0])  # lets it notice its end, so that the connection can be used again
         except (OSError, http.client.HTTPException, ValueError, AttributeError) as error:
             raise _broken(self.url, error) from error
+        return count
 
     def read(self, limit: int) -> bytes:
         """The whole body. Raises LimitExceeded beyond `limit` bytes, Broken."""
@@ -218,7 +224,9 @@ class Http:
     def _new_manager(self, url: str, host: str, insecure: bool) -> urllib3.PoolManager:
         options: dict[str, Any] = {
             "maxsize": self._settings.parallel_blobs + 2,
-            "timeout": urllib3.Timeout(self._settings.connect_timeout, self._settings.read_timeout),
+            "timeout": urllib3.Timeout(
+                connect=self._settings.connect_timeout, read=self._settings.read_timeout
+            ),
         }
         if url.startswith("https:"):
             options["ssl_context"] = context_for(host, verify=not insecure)
