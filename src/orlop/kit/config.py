@@ -73,6 +73,8 @@ def _files(path: str) -> list[str]:
         names = sorted(name for name in os.listdir(f"{path}.d") if name.endswith(".toml"))
     except (FileNotFoundError, NotADirectoryError):
         names = []
+    except OSError as error:
+        raise _unreadable(f"{path}.d", error) from error
     found = [os.path.join(f"{path}.d", name) for name in names]
     if os.path.exists(path):
         return [path, *found]
@@ -88,6 +90,12 @@ def _parse(path: str) -> dict[str, Any]:
         return tomllib.loads(read_bounded(path, limits.CONFIG_FILE_SIZE).decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidInput(path, f"is not TOML: {error}", hint="correct the file") from error
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: str, error: OSError) -> InvalidInput:
+    return InvalidInput(path, f"cannot be read: {error.strerror}", hint="see its owner and mode")
 
 
 def _converted(where: str, value: object, wanted: Any) -> object:

@@ -27,7 +27,14 @@ class Database:
         self.path = path
         self._migrations = migrations
         self._local = threading.local()
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        try:
+            os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise Unavailable(
+                path,
+                f"its folder cannot be made: {error.strerror}",
+                hint="run as root, or choose another --root",
+            ) from error
         with self._explained():
             self._migrate(self._connection())
 
@@ -42,10 +49,11 @@ class Database:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
+                connection.execute("COMMIT")
             except BaseException:
-                connection.execute("ROLLBACK")
+                if connection.in_transaction:  # SQLite itself rolls back where the disk is full
+                    connection.execute("ROLLBACK")
                 raise
-            connection.execute("COMMIT")
 
     def query(self, sql: str, parameters: Sequence[object] = ()) -> list[sqlite3.Row]:
         """All rows of a SELECT, as of one instant."""

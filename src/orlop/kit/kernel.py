@@ -29,7 +29,8 @@ MS_SHARED = 1 << 20
 MNT_DETACH = 0x2
 UMOUNT_NOFOLLOW = 0x8
 
-# clone(2) name-space flags
+# clone(2) flags for unshare(2): the working folder and the name spaces
+CLONE_FS = 0x00000200
 CLONE_NEWNS = 0x00020000
 CLONE_NEWCGROUP = 0x02000000
 CLONE_NEWUTS = 0x04000000

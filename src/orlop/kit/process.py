@@ -10,9 +10,9 @@ import contextlib
 import os
 import select
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from orlop.kit import limits
+from orlop.kit import kernel, limits
 from orlop.kit.errors import LimitExceeded, NotFound, ProcessFailed, TimedOut, Unsupported
 from orlop.kit.value import dataclass
 
@@ -143,11 +143,13 @@ def spawn(
     stdout: int | None = None,
     stderr: int | None = None,
     session: bool = True,
+    cwd: str = "",
 ) -> Child:
     """Start a program that outlives this call (conmon, the supervisor); the caller waits or lets it go.
 
     Streams are file descriptors; None is /dev/null. `session`: in a session of its own, so that a terminal's
-    signals do not reach it. `pass_fds` keep their numbers. Raises NotFound.
+    signals do not reach it. `pass_fds` keep their numbers. `cwd`: its working folder, else ours. Raises
+    NotFound and Unsupported.
     """
     program = _find(argv[0], env)
     streams = [
@@ -158,8 +160,9 @@ def spawn(
     ]
     # dup2 of a descriptor to itself makes it survive the exec.
     passed = [(os.POSIX_SPAWN_DUP2, descriptor, descriptor) for descriptor in pass_fds]
-    try:
-        pid = os.posix_spawn(
+
+    def start() -> int:
+        return os.posix_spawn(
             program,
             list(argv),
             dict(env),
@@ -167,11 +170,36 @@ def spawn(
             setsid=session,
             setsigdef=_DEFAULT_SIGNALS,
         )
+
+    try:
+        pid = _started_in(cwd, start) if cwd else start()
     except OSError as error:
         raise Unsupported(
             program, f"cannot be started: {error.strerror}", hint="see that it is a program of this machine"
         ) from error
     return Child(tuple(argv), pid)
+
+
+def _started_in(folder: str, start: Callable[[], int]) -> int:
+    """Call `start` in a thread whose working folder is its own: posix_spawn(3) has no word for it."""
+    import threading
+
+    outcome: list[int | OSError] = []
+
+    def work() -> None:
+        try:
+            kernel.unshare(kernel.CLONE_FS)
+            os.chdir(folder)
+            outcome.append(start())
+        except OSError as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    if isinstance(outcome[0], OSError):
+        raise outcome[0]
+    return outcome[0]
 
 
 def printable(argv: Sequence[str]) -> str:
@@ -257,7 +285,18 @@ class _Exchange:
     def _pipe(self) -> tuple[int, int]:
         pair = os.pipe()
         self._open.update(pair)
-        return pair
+        if min(pair) > 2:
+            return pair
+        return self._above(pair[0]), self._above(pair[1])
+
+    def _above(self, descriptor: int) -> int:
+        """Out of the way of the child's own 0, 1 and 2: our caller was started with one of them closed."""
+        import fcntl
+
+        moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
+        self._open.add(moved)
+        self._close(descriptor)
+        return moved
 
     def _close(self, descriptor: int) -> None:
         self._open.discard(descriptor)

@@ -7,6 +7,7 @@ system calls and short-lived children); whoever runs a loop calls them through `
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import threading
 from collections.abc import Callable
@@ -53,8 +54,7 @@ async def in_thread(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwar
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:
-        if not future.done():
-            await asyncio.wait([future])
+        await _ended(future)
         if not future.cancelled():
             future.exception()  # retrieved: the cancellation is what counts
         raise
@@ -68,7 +68,14 @@ async def cancellable(function: Callable[[Cancellation], T]) -> T:
         return await asyncio.shield(inner)
     except asyncio.CancelledError:
         cancellation.cancel()
-        await asyncio.wait([inner])
+        await _ended(inner)
         if not inner.cancelled():
             inner.exception()
         raise
+
+
+async def _ended(future: asyncio.Future[T]) -> None:
+    """Wait for it, however often we are cancelled meanwhile."""
+    while not future.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait([future])

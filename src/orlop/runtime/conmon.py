@@ -83,7 +83,10 @@ def create(order: Order, settle: Callable[[int], None]) -> int:
         "_OCI_STARTPIPE": str(start_end),
     }
     try:
-        child = process.spawn(argv(order), env=env, pass_fds=(report_end, start_end), stderr=words)
+        # In the bundle, because conmon leaves the file `oom` where it stands.
+        child = process.spawn(
+            argv(order), env=env, pass_fds=(report_end, start_end), stderr=words, cwd=order.bundle
+        )
         os.close(report_end)
         os.close(start_end)
         report_end = start_end = -1
@@ -93,7 +96,8 @@ def create(order: Order, settle: Callable[[int], None]) -> int:
         try:
             return _reported(report, order)
         finally:
-            child.poll()  # the first conmon ends at once; if not yet, subprocess reaps it later
+            with contextlib.suppress(TimedOut):
+                child.wait(limits.EXIT_RECORD)  # the first of the two forks ended long ago: no zombie is left
     finally:
         for descriptor in (report, report_end, start_end, start, words):
             if descriptor >= 0:
