@@ -1,4 +1,7 @@
-"""The tables of docs/play.md, from `fields.TABLE`. Write them anew: .venv/bin/python -m tests.system.kube.page"""
+"""The tables of docs/play.md, from `fields.TABLE`.
+
+Write them anew: .venv/bin/python -m tests.system.kube.page
+"""
 
 from __future__ import annotations
 
