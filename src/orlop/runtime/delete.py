@@ -24,7 +24,7 @@ def delete(engine: Engine, identifier: str, *, force: bool) -> None:
     bundle = engine.bundle(identifier)
     _settle_creation(engine, identifier, bundle)
     cgroup = engine.cgroup_of(identifier)
-    if engine._has_state(identifier):
+    if engine.has_state(identifier):
         if force:
             _kill(engine, identifier)
         _delete_state(engine, identifier, force=force)
@@ -66,15 +66,15 @@ def _kill(engine: Engine, identifier: str) -> None:
 
 
 def _delete_state(engine: Engine, identifier: str, *, force: bool) -> None:
-    done = engine._run("delete", identifier, *(("--force",) if force else ()))
-    if done.status == 0 or not engine._has_state(identifier):
+    done = engine.run_verb("delete", identifier, *(("--force",) if force else ()))
+    if done.status == 0 or not engine.has_state(identifier):
         return
     words = done.stderr.decode(errors="replace").strip()
     subject = f"container {identifier[:12]}"
     if not force and engine.state(identifier) not in ("", "stopped"):
         raise Conflict(subject, "has not ended", hint="stop it first, or force its removal")
     if force:  # a creation that was cut off leaves state that not every runtime can read
-        files_left = os.path.join(engine._root(), identifier)
+        files_left = os.path.join(engine.runtime_root(), identifier)
         if engine.state(identifier) == "":
             from orlop.kit import files
 

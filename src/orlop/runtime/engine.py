@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from orlop.runtime.features import Features
     from orlop.runtime.model import ContainerSpec, Process, Resources
     from orlop.runtime.rights import Rights
+    from orlop.runtime.stats import ContainerStats
 
 CREATED, RUNNING, PAUSED, STOPPED, ABSENT = "created", "running", "paused", "stopped", ""
 _OVER = ("not running", "does not exist", "no such process", "already", "not found", "stopped", "not created")
@@ -134,7 +135,7 @@ class Engine:
             os.makedirs(os.path.dirname(own), mode=0o700, exist_ok=True)
             os.symlink(bundle, own)
         os.makedirs(self.exits, mode=0o700, exist_ok=True)
-        os.makedirs(self._root(), mode=0o700, exist_ok=True)
+        os.makedirs(self.runtime_root(), mode=0o700, exist_ok=True)
         systemd = self.settings.cgroup_manager == "systemd"
         machine = build.Machine(
             features=self.features,
@@ -153,7 +154,7 @@ class Engine:
             program=self._conmon(),
             id=spec.id,
             runtime=self.runtime,
-            runtime_args=self._arguments(f"{bundle}/oci-log"),
+            runtime_args=self.runtime_arguments(f"{bundle}/oci-log"),
             bundle=bundle,
             exits=self.exits,
             log_path=log_path,
@@ -171,8 +172,8 @@ class Engine:
             raise errors.explained(spec.id, spec.process.args[0], words) from refused
 
     def start(self, identifier: str) -> None:
-        """Let the created container's program run. Raises NotFound, Conflict (it has ended), RuntimeFailed."""
-        done = self._run("start", identifier)
+        """Let the created program run. Raises NotFound, Conflict (it has ended), RuntimeFailed."""
+        done = self.run_verb("start", identifier)
         if done.status == 0:
             return
         words = done.stderr.decode(errors="replace").strip()
@@ -196,16 +197,16 @@ class Engine:
         if all and code == signal.SIGKILL and cgroup:
             self.cgroups.kill(cgroup)
             return
-        if not self._has_state(identifier):
+        if not self.has_state(identifier):
             return
-        done = self._run("kill", identifier, str(code))
+        done = self.run_verb("kill", identifier, str(code))
         if done.status != 0 and not _is_over(done) and self.exit_of(identifier) is None:
             if self.state(identifier) in (STOPPED, ABSENT):
                 return
             raise errors.RuntimeFailed(
                 f"container {identifier[:12]}",
                 f"cannot be signalled: {_plain_words(done.stderr.decode(errors='replace'))}",
-                hint=f"see: {self.runtime} --root {self._root()} state {identifier}",
+                hint=f"see: {self.runtime} --root {self.runtime_root()} state {identifier}",
             )
         if all and cgroup:
             for pid in self.cgroups.pids(cgroup):
@@ -224,9 +225,9 @@ class Engine:
 
     def state(self, identifier: str) -> str:
         """ "created", "running", "paused", "stopped" or "" (the runtime does not know it)."""
-        if not self._has_state(identifier):
+        if not self.has_state(identifier):
             return ABSENT
-        done = self._run("state", identifier)
+        done = self.run_verb("state", identifier)
         if done.status != 0:
             return ABSENT
         try:
@@ -249,6 +250,13 @@ class Engine:
         if not asked:
             return
         self._ask("update", identifier, "--resources", "-", stdin=json.dumps(asked).encode())
+
+    def stats(self, identifier: str) -> ContainerStats:
+        """What it uses now; zeros where it has ended. Raises NotFound where it is unknown."""
+        from orlop.runtime.stats import stats
+
+        self.config_of(identifier)
+        return stats(self.cgroups, identifier, self.cgroup_of(identifier))
 
     def pause(self, identifier: str) -> None:
         """Freeze the container; a frozen one is fine."""
@@ -387,14 +395,14 @@ class Engine:
 
     # Within the package
 
-    def _run(self, verb: str, identifier: str, *more: str, stdin: bytes = b"") -> process.Completed:
+    def run_verb(self, verb: str, identifier: str, *more: str, stdin: bytes = b"") -> process.Completed:
         options = tuple(word for word in more if verb == "update" or word.startswith("--"))
         values = more[len(options) :]
-        argv = [self.runtime, *self._arguments(""), verb, *options, _plain(identifier), *values]
+        argv = [self.runtime, *self.runtime_arguments(""), verb, *options, _plain(identifier), *values]
         return process.run(argv, timeout=limits.RUNTIME_TIMEOUT, check=False, stdin=stdin)
 
     def _ask(self, verb: str, identifier: str, *more: str, stdin: bytes = b"") -> None:
-        done = self._run(verb, identifier, *more, stdin=stdin)
+        done = self.run_verb(verb, identifier, *more, stdin=stdin)
         if done.status == 0:
             return
         subject = f"container {identifier[:12]}"
@@ -403,12 +411,12 @@ class Engine:
             raise Conflict(subject, f"does not run: {words}", hint="start it first")
         raise errors.RuntimeFailed(subject, f"{verb}: {words}", hint="see the runtime's words")
 
-    def _root(self) -> str:
+    def runtime_root(self) -> str:
         return self.node.in_state("runtime", os.path.basename(self.settings.path))
 
-    def _arguments(self, log: str) -> tuple[str, ...]:
+    def runtime_arguments(self, log: str) -> tuple[str, ...]:
         """The runtime's global options."""
-        line: tuple[str, ...] = ("--root", self._root())
+        line: tuple[str, ...] = ("--root", self.runtime_root())
         if log:
             line += ("--log", log, "--log-format", "json")
         if self.settings.cgroup_manager == "systemd":
@@ -424,8 +432,8 @@ class Engine:
                 return f"{folder}/{program}"
         raise NotFound("conmon", "is not installed", hint="install the package conmon")
 
-    def _has_state(self, identifier: str) -> bool:
-        return os.path.exists(os.path.join(self._root(), _plain(identifier)))
+    def has_state(self, identifier: str) -> bool:
+        return os.path.exists(os.path.join(self.runtime_root(), _plain(identifier)))
 
     def _program(self, identifier: str) -> str:
         try:

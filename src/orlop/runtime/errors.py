@@ -1,4 +1,4 @@
-"""The runtime's own failures, for those who must tell them apart (exit codes 125 to 127 of `run` and `exec`)."""
+"""The runtime's own failures, for those who must tell them apart (exit codes 125 to 127 of `run`)."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def explained(identifier: str, program: str, words: str) -> OrlopError:
 
 
 def hybrid(words: str) -> Unsupported:
-    """crun on cgroup v1 in hybrid form without the hugetlb controller (design.md, "What the machines are")."""
+    """crun on hybrid cgroup v1 without the hugetlb controller (design.md, "What the machines are")."""
     return Unsupported(
         "this machine's cgroups",
         f"v1 without the hugetlb controller, which crun wants ({words})",

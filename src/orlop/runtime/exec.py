@@ -21,8 +21,6 @@ from orlop.runtime.spec.process import environment, working_folder
 
 TYPE_CHECKING = False  # as typing's, without importing typing
 if TYPE_CHECKING:
-    import subprocess
-
     from orlop.runtime.engine import Engine
     from orlop.runtime.model import Process
 
@@ -125,7 +123,7 @@ class _Call:
         self.fds = (self._description, self._log)
         self.argv = [
             engine.runtime,
-            *engine._arguments(f"/proc/self/fd/{self._log}"),
+            *engine.runtime_arguments(f"/proc/self/fd/{self._log}"),
             "exec",
             "--process",
             f"/proc/self/fd/{self._description}",
@@ -159,7 +157,7 @@ class _Call:
             return Conflict(f"container {self._id[:12]}", f"does not run: {words}", hint="start it first")
         return errors.explained(self._id, self._asked.args[0] if self._asked.args else "", words)
 
-    def kill(self, child: subprocess.Popen[bytes]) -> None:
+    def kill(self, child: process.Child) -> None:
         """SIGKILL to the process and what it started, then to the runtime if that stays."""
         from orlop.runtime.conmon import number
 
@@ -223,7 +221,7 @@ def _input(data: bytes, stack: contextlib.ExitStack) -> int | None:
 
 
 def _collect(
-    child: subprocess.Popen[bytes], out: int, err: int, timeout: float | None, limit: int
+    child: process.Child, out: int, err: int, timeout: float | None, limit: int
 ) -> tuple[bool, dict[int, bytearray]]:
     """What both streams said until the child ended; whether it was too slow."""
     collected = {out: bytearray(), err: bytearray()}

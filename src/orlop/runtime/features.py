@@ -57,7 +57,7 @@ def find(program: str) -> str:
     raise NotFound(
         f"OCI runtime {program}",
         "no such program",
-        hint=f"install the package {os.path.basename(program)}, or set path in [runtime] of the configuration",
+        hint=f"install the package {os.path.basename(program)}, or set path in [runtime]",
     )
 
 
@@ -123,6 +123,6 @@ def newest_common(theirs: str) -> str:
         major, minor, patch = (int(part) for part in numbers.split("."))
     except ValueError:
         return "1.0.0"
-    if suffix.startswith("dev") or suffix.startswith("rc"):
+    if suffix.startswith(("dev", "rc")):
         patch = max(0, patch - 1)
     return ".".join(map(str, min(OURS, (major, minor, patch))))

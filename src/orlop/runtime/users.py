@@ -35,8 +35,8 @@ def resolve(rootfs: str, user: str, extra_groups: tuple[int, ...] = ()) -> User:
     With no group given, the groups that list the user in /etc/group are added, as everybody's `USER` does.
     Raises InvalidInput (unknown name, ID out of range) and LimitExceeded (a file without end).
     """
-    for group in extra_groups:
-        _checked(str(group), group)
+    for extra in extra_groups:
+        _checked(str(extra), extra)
     who, colon, group = user.partition(":")
     try:
         root = os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -11,8 +11,8 @@ from orlop.runtime import sysctls, users
 from orlop.runtime.features import Features
 from orlop.runtime.model import ContainerSpec
 from orlop.runtime.rights import Rights
+from orlop.runtime.spec import annotations as annotations_
 from orlop.runtime.spec import (
-    annotations,
     capabilities,
     devices,
     linux,
@@ -53,7 +53,7 @@ def config(spec: ContainerSpec, machine: Machine, sources: Mapping[int, str]) ->
         "process": process.process(spec, user, held, machine.rights),
         "root": {"path": spec.root, "readonly": security.read_only_root},
         "mounts": mounts.mounts(spec, unified=machine.unified, sources=sources),
-        "annotations": annotations.checked(spec.annotations),
+        "annotations": annotations_.checked(spec.annotations),
         "linux": {
             "namespaces": linux.namespaces(spec.namespaces, unified=machine.unified),
             "cgroupsPath": linux.cgroup_path(spec, systemd=machine.systemd),

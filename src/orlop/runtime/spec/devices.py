@@ -106,9 +106,7 @@ def _asked(device: Device) -> Iterator[Node]:
         )
     host = os.path.realpath(device.host_path)
     if os.path.isdir(host):
-        listed = [
-            node for node in _all(host, permissions=device.permissions, target=target.rstrip("/"), own=True)
-        ]
+        listed = list(_all(host, permissions=device.permissions, target=target.rstrip("/"), own=True))
         if listed:
             yield from listed
             return

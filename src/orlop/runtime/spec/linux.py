@@ -36,7 +36,7 @@ def paths(security: Security) -> dict[str, object]:
 
 
 def namespaces(asked: Namespaces, *, unified: bool) -> list[dict[str, str]]:
-    """The namespaces to make or to join. On cgroup v1 the cgroup namespace stays the machine's unless named."""
+    """Namespaces to make or to join; on cgroup v1 the cgroup namespace stays the machine's unless named."""
     if asked.user not in ("", "host"):
         raise Unsupported("user namespaces", "are not set up by this runtime layer", hint="leave them out")
     listed = [{"type": "mount"}]

@@ -32,7 +32,7 @@ _RLIMITS = frozenset(
 
 
 def process(spec: ContainerSpec, user: User, capabilities: list[str], rights: Rights) -> dict[str, object]:
-    """config.md, "Process". `capabilities` without CAP_; they are the bounding, effective and permitted sets."""
+    """config.md, "Process". `capabilities` (without CAP_) are the bounding, effective and permitted sets."""
     asked = spec.process
     if not asked.args or not asked.args[0]:
         raise InvalidInput(
