@@ -274,7 +274,7 @@ class Network:
             try:
                 yield descriptor
             finally:
-                files.remove_tree(path)
+                _unlink(path)
 
     def _await_orphans(self, record: Record) -> None:
         """Wait for plugins whose Orlop was killed: DEL must not overtake their ADD."""
@@ -282,7 +282,12 @@ class Network:
         if os.path.exists(path):
             with contextlib.suppress(TimedOut), locks.hold(path, timeout=limits.CNI_TIMEOUT):
                 pass
-            files.remove_tree(path)  # also if a daemon that a plugin started still holds it
+            _unlink(path)  # also if a daemon that a plugin started still holds it
+
+
+def _unlink(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
 
 
 def _capabilities(attachment: Attachment) -> dict[str, Any]:
