@@ -180,7 +180,7 @@ def test_a_network_gives_addresses_hosts_and_ports_and_takes_them_back(node: Nod
     assert f"inet {address}/" in said
     assert f"{address}\tnetted" in said
     other = run_sandbox(pods, pod(network="pod"))
-    beside = started(pods, sleeper(), other)
+    beside = started(pods, sleeper(security=Security(add_capabilities=("NET_RAW",))), other)
     assert exec_sync(pods, beside.id, ("ping", "-c", "1", "-W", "5", address)).exit_code == 0
     stop_sandbox(pods, sandbox.id, 0)
     assert pods.network.pending()[0].id == other.id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from orlop.pod.context import Pods
+from orlop.pod.records import CREATED, RUNNING, STARTING
 
 TYPE_CHECKING = False  # as typing's, without importing typing
 if TYPE_CHECKING:
@@ -22,12 +23,12 @@ def logs(
 
     row = pods.container_row(name)
     return files.read(
-        row["log_path"], tail=tail, since=since, follow=follow, ended=lambda: _ended(pods, row["id"])
+        row["log_path"], tail=tail, since=since, follow=follow, alive=lambda: _alive(pods, row["id"])
     )
 
 
-def _ended(pods: Pods, identifier: str) -> bool:
+def _alive(pods: Pods, identifier: str) -> bool:
     from orlop.pod import refresh
 
     row = pods.records.row("containers", identifier)
-    return row is None or refresh.refreshed(pods, row)["state"] not in ("created", "starting", "running")
+    return row is not None and refresh.refreshed(pods, row)["state"] in (CREATED, STARTING, RUNNING)

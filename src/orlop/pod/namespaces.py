@@ -19,6 +19,8 @@ from orlop.kit.errors import Unsupported
 from orlop.kit.node import Node
 
 _FLAGS = {"net": kernel.CLONE_NEWNET, "ipc": kernel.CLONE_NEWIPC, "uts": kernel.CLONE_NEWUTS}
+#: Everybody may ping without CAP_NET_RAW, which containers lack: as containerd and podman have it.
+_PING = ("net.ipv4.ping_group_range", "0 2147483647")
 _SHM_FLAGS = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
 
 
@@ -175,6 +177,7 @@ def _pin(place: str, kinds: tuple[str, ...], hostname: str, sysctls: Mapping[str
         from orlop.network import loopback
 
         loopback.up_here()
+        _set_sysctl(*_PING)
     for name, value in sysctls.items():
         _set_sysctl(name, value)
     for kind in kinds:

@@ -52,11 +52,11 @@ def record_end(pods: Pods, row: sqlite3.Row, *, patient: bool) -> None:
         "containers",
         row["id"],
         only_in=(CREATED, STARTING, RUNNING),
-        **end_values(pods, exit_ or pods.engine.exit_of(row["id"])),
+        **end_values(pods, exit_ or pods.engine.exit_of(row["id"]), row["started"]),
     )
 
 
-def end_values(pods: Pods, exit_: Exit | None) -> dict[str, object]:
+def end_values(pods: Pods, exit_: Exit | None, started: float) -> dict[str, object]:
     """The columns of a container that ended so; None: nobody saw how."""
     if exit_ is None:
         return {
@@ -73,7 +73,7 @@ def end_values(pods: Pods, exit_: Exit | None) -> dict[str, object]:
         "exit_code": exit_.code,
         "reason": reason,
         "message": "",
-        "finished": exit_.finished,
+        "finished": max(exit_.finished, started),  # a file's time may be 4 ms behind the clock
         "pid": 0,
     }
 

@@ -153,6 +153,7 @@ def _start(
     finally:
         addresses = pending.joined()
     session = pods.engine.attach(container_id) if attached else None
+    started = pods.now()
     pods.engine.start(container_id)
     with pods.records.database.transaction() as connection:
         update(
@@ -168,7 +169,7 @@ def _start(
             "containers",
             container_id,
             state=RUNNING,
-            started=pods.now(),
+            started=started,
             pid=pid,
             pid_start=pid_start,
             process=codec.dumps(process),

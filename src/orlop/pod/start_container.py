@@ -27,11 +27,12 @@ def start_container(pods: Pods, name: str) -> Container:
             raise Conflict(
                 f"container {row['name']}", "has ended, and a container runs once", hint="create a new one"
             )
+        started = pods.now()
         pods.records.update("containers", identifier, state=STARTING)
         try:
             pods.engine.start(identifier)
         except BaseException:
             refresh.settle(pods, pods.container_row(identifier))
             raise
-        pods.records.update("containers", identifier, state=RUNNING, started=pods.now())
+        pods.records.update("containers", identifier, state=RUNNING, started=started)
         return as_container(pods.container_row(identifier))

@@ -11,8 +11,11 @@ from orlop.runtime.cgroups.port import CgroupStats
 
 @dataclass(frozen=True)
 class Stats:
-    """One reading. `usage` is the cgroup's (CPU in nanoseconds since the start, memory in bytes); `disk_bytes`
-    and `disk_inodes` are what the container wrote into its root; `time` in seconds since the epoch."""
+    """One reading, at `time` (seconds since the epoch).
+
+    `usage` is the cgroup's (CPU in nanoseconds since the start, memory in bytes); `disk_bytes` and
+    `disk_inodes` are what the container wrote into its root.
+    """
 
     id: str
     time: float
