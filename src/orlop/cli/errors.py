@@ -23,8 +23,11 @@ def report(error: Exception, given: Sequence[str]) -> int:
             f"internal error: {type(error).__name__}: {error}",
             hint="this is a bug of Orlop: report it with what ORLOP_DEBUG=1 prints",
         )
-    show(told, as_json=_wants_json(given))
-    if os.environ.get("ORLOP_DEBUG") or (told is not error and _verbose(given)):
+    from orlop.cli.parser import own_part
+
+    own = own_part(given)
+    show(told, as_json=_wants_json(own))
+    if os.environ.get("ORLOP_DEBUG") or (told is not error and "--verbose" in own):
         import traceback
 
         traceback.print_exception(error, file=sys.stderr)
@@ -80,7 +83,3 @@ def _wants_json(given: Sequence[str]) -> bool:
     if any(word in ("--output=json", "-ojson") for word in given):
         return True
     return any(option in ("--output", "-o") and value == "json" for option, value in pairwise(given))
-
-
-def _verbose(given: Sequence[str]) -> bool:
-    return "--verbose" in given or (bool(given) and given[0] == "-v")

@@ -74,17 +74,19 @@ class Parser(argparse.ArgumentParser):
 
         Raises InvalidInput.
         """
-        last = self._actions[-1] if self._actions else None
-        rest = next((a for a in self._actions if a.nargs == argparse.REMAINDER), last)
-        if rest is None or rest.nargs != argparse.REMAINDER:
-            return self.parse_args(arguments)
-        first = self._first_positional(arguments)
-        if first is None:
+        rest = next((a for a in self._actions if a.nargs == argparse.REMAINDER), None)
+        first = None if rest is None else self._first_positional(arguments)
+        if rest is None or first is None:
             return self.parse_args(arguments)
         own = [*arguments[:first], *(() if "--" in arguments[:first] else ("--",)), arguments[first]]
         namespace = self.parse_args(own)
         setattr(namespace, rest.dest, list(arguments[first + 1 :]))
         return namespace
+
+    def own(self, arguments: Sequence[str]) -> Sequence[str]:
+        """Without what belongs to a container."""
+        takes_all = any(action.nargs == argparse.REMAINDER for action in self._actions)
+        return arguments[: self._first_positional(arguments)] if takes_all else arguments
 
     def _first_positional(self, arguments: Sequence[str]) -> int | None:
         """Where options end. (argparse's own REMAINDER differs between Python versions in `--`.)"""
@@ -188,6 +190,15 @@ def command_line(arguments: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
         hint = f"one of: {verbs}; see: orlop help {words[0]}"
         raise InvalidInput(f"orlop {words[0]}", "what with it?", hint=hint)
     return ("help",), [*others, *words]
+
+
+def own_part(arguments: Sequence[str]) -> Sequence[str]:
+    """What of a command line is for Orlop itself, not for the program in the container."""
+    try:
+        words, rest = command_line(arguments)
+        return build(words).own(rest)
+    except (InvalidInput, ImportError):
+        return arguments
 
 
 def words_of(arguments: Sequence[str]) -> tuple[str, ...]:

@@ -10,7 +10,8 @@ from orlop.cli.parser import Parser, add_globals, load, shape
 _HEAD = """# The commands
 
 Made from the commands themselves by `make docs`; `orlop help COMMAND` and `orlop man` say the same.
-Exit codes: [exit-codes.md](exit-codes.md). """
+Exit codes: [exit-codes.md](exit-codes.md).
+"""
 
 
 def markdown() -> str:
