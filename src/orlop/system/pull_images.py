@@ -18,11 +18,11 @@ from orlop.kit.errors import InvalidInput
 from orlop.kit.node import Node
 from orlop.kit.progress import Progress, Quiet
 from orlop.kit.tasks import in_thread
-from orlop.system.kube.model import Data, DesiredPod
+from orlop.system.kube.model import Container, Data, DesiredPod
 from orlop.system.kube.volume_model import Secret
 
-#: Kubernetes' policies -> orlop.image's, strongest first.
-POLICIES = {"Always": "always", "IfNotPresent": "missing", "Never": "never"}
+_POLICIES = {"Always": "always", "IfNotPresent": "missing", "Never": "never"}
+_STRENGTH = ("always", "newer", "missing", "never")
 _KEYS = (".dockerconfigjson", ".dockercfg")
 _QUIET = Quiet()
 
@@ -37,19 +37,26 @@ async def pull_images(
 ) -> None:
     """Every image of `pods` is in the store afterwards, each asked for once. Raises what a pull raises."""
     wanted: dict[str, tuple[str, DesiredPod]] = {}
-    strength = list(POLICIES)
     for pod in pods:
         for container in pod.pod.every_container:
-            before = wanted.get(container.image)
-            if before is None or strength.index(container.pull_policy) < strength.index(before[0]):
-                wanted[container.image] = (container.pull_policy, pod)
+            before, policy = wanted.get(container.image), policy_of(container)
+            if before is None or _STRENGTH.index(policy) < _STRENGTH.index(before[0]):
+                wanted[container.image] = (policy, pod)
     try:
         async with asyncio.TaskGroup() as group:
             for image, (policy, pod) in wanted.items():
-                work = pull_one(node, pod, data, image, POLICIES[policy], sink, settings, progress)
+                work = pull_one(node, pod, data, image, policy, sink, settings, progress)
                 group.create_task(work)
     except BaseExceptionGroup as several:
         raise several.exceptions[0] from None
+
+
+def policy_of(container: Container) -> str:
+    """What `play` asks of orlop.image. A `:latest` whose file says nothing is refreshed where its registry
+    answers, and taken as it is here where it does not, as podman does."""
+    if not container.image_pull_policy and container.pull_policy == "Always":
+        return "newer"
+    return _POLICIES[container.pull_policy]
 
 
 async def pull_one(

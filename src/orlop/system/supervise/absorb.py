@@ -48,7 +48,7 @@ def _absorbed(
     if seen.state == "running" and state.phase != "exited":
         return _running(rule, seen, state)
     if seen.state in ("exited", "unknown") and state.phase != "exited":
-        return _ended(state, _exit_of(seen, now))
+        return _ended(replace(state, container_id=seen.id), _exit_of(seen, now))
     return state
 
 
