@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import _signal  # what `signal` makes an enum of, which costs the run path 3 ms
+import _signal  # type: ignore[import-not-found]  # `signal` makes enums of it, for 3 ms
 import os
 from collections.abc import Mapping
 
@@ -19,7 +19,7 @@ _NUMBERS = {
     for name, number in vars(_signal).items()
     if name.startswith("SIG") and not name.startswith("SIG_") and isinstance(number, int)
 }
-_NAMES = {number: name for name, number in reversed(_NUMBERS.items())}
+_NAMES: dict[int, str] = {number: name for name, number in reversed(_NUMBERS.items())}
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 

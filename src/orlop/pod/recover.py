@@ -13,7 +13,7 @@ from functools import partial
 
 from orlop.kit import files, locks
 from orlop.kit.value import dataclass
-from orlop.pod import etc, namespaces, refresh, remove_container, remove_sandbox, run, stop_sandbox
+from orlop.pod import etc, namespaces, refresh, remove_container, remove_sandbox, run, stop_sandbox, teardown
 from orlop.pod import records as states
 from orlop.pod.context import Pods
 from orlop.pod.sandbox import all_of
@@ -80,6 +80,7 @@ def recover(pods: Pods) -> Report:
     pods.containers()  # records every end that nobody saw yet
     _remove_orphans(pods, notes)
     notes.attempt("network", [], lambda: pods.network.collect(lambda: _ids(pods, "sandboxes")))
+    notes.attempt("what pods share", [], lambda: teardown.when_empty(pods))
     return notes.report()
 
 
