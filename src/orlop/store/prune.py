@@ -10,7 +10,7 @@ from orlop.store.image_mounts import is_image_mounted, release
 from orlop.store.layout import Layout
 from orlop.store.model import Pruned, StoreSettings
 from orlop.store.rootfs import tree_usage
-from orlop.store.workspace import discard, sweep
+from orlop.store.workspace import dead, discard, sweep
 
 _USED_LAYERS = "SELECT chain_id FROM image_layers"
 
@@ -18,17 +18,20 @@ _USED_LAYERS = "SELECT chain_id FROM image_layers"
 def prune(layout: Layout, database: Database, settings: StoreSettings, *, all_images: bool) -> Pruned:
     """See `Store.prune`."""
     with locks.hold(layout.lease_lock, timeout=settings.prune_wait):
-        before = tree_usage(layout.root)[0]
         gone = _remove_images(layout, database, all_images=all_images)
-        layers = remove_dangling_layers(layout, database)
-        leftovers = remove_leftovers(layout, database)
+        layers, of_layers = remove_dangling_layers(layout, database)
+        leftovers, of_leftovers = remove_leftovers(layout, database)
         _remove_locks(layout)
-        freed = max(0, before - tree_usage(layout.root)[0])
-    return Pruned(images=tuple(gone), layers=tuple(layers), leftovers=leftovers, freed=freed)
+    return Pruned(
+        images=tuple(gone), layers=tuple(layers), leftovers=leftovers, freed=of_layers + of_leftovers
+    )
 
 
-def remove_dangling_layers(layout: Layout, database: Database) -> list[str]:
-    """Layers that no image has, and diffs that no layer has. The caller holds the lease alone."""
+def remove_dangling_layers(layout: Layout, database: Database) -> tuple[list[str], int]:
+    """Layers that no image has, and diffs that no layer has; returns them, and the bytes that they had.
+
+    The caller holds the lease alone.
+    """
     with database.transaction() as rows:
         layers = [
             row[0]
@@ -38,16 +41,24 @@ def remove_dangling_layers(layout: Layout, database: Database) -> list[str]:
         unused = "diff_id NOT IN (SELECT diff_id FROM layers)"
         names = [row[0] for row in rows.execute(f"SELECT name FROM diffs WHERE {unused}")]  # noqa: S608
         rows.execute(f"DELETE FROM diffs WHERE {unused}")  # noqa: S608
+    freed = 0
     for name in names:
+        freed += tree_usage(layout.layer(name))[0]
         discard(layout.tmp, layout.layer(name))
-    return layers
+    return layers, freed
 
 
-def remove_leftovers(layout: Layout, database: Database) -> int:
-    """Folders that no row names, and work whose owner is dead. The caller holds the lease alone."""
-    return sweep(layout.tmp) + sum(
-        _remove_stray(layout, database, path) for path in stray_folders(layout, database)
-    )
+def remove_leftovers(layout: Layout, database: Database) -> tuple[int, int]:
+    """Folders that no row names, and work whose owner is dead; returns their count and bytes.
+
+    The caller holds the lease alone.
+    """
+    paths = [*dead(layout.tmp), *stray_folders(layout, database)]
+    freed = sum(tree_usage(path)[0] for path in paths)
+    sweep(layout.tmp)
+    for path in paths:
+        _remove_stray(layout, database, path)
+    return len(paths), freed
 
 
 def stray_folders(layout: Layout, database: Database) -> list[str]:
@@ -63,16 +74,15 @@ def stray_folders(layout: Layout, database: Database) -> list[str]:
     return found
 
 
-def _remove_stray(layout: Layout, database: Database, path: str) -> bool:
+def _remove_stray(layout: Layout, database: Database, path: str) -> None:
     if os.path.dirname(path) == layout.all_rootfs:
         name = os.path.basename(path)
         with locks.hold(layout.container_lock(name)):  # nobody makes it just now
             if database.query("SELECT 1 FROM rootfs WHERE container_id = ?", (name,)):
-                return False
+                return
             discard(layout.tmp, path)
-    else:
+    elif os.path.dirname(path) == layout.layers:
         discard(layout.tmp, path)
-    return True
 
 
 def _remove_images(layout: Layout, database: Database, *, all_images: bool) -> list[str]:

@@ -1,0 +1,94 @@
+"""Layers for the store's tests: put them in without a registry, look at what became of them."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import io
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+
+from orlop.image.digest import Digest, chain_ids
+from orlop.image.sink import ImageRecord, LayerRequest, Reader
+from orlop.kit.progress import QuietMeter
+from orlop.store.store import Store
+from tests.support.images import Image, Layer
+
+
+def opener(blob: bytes, opened: list[bytes] | None = None) -> Callable[[], AbstractContextManager[Reader]]:
+    """What `ensure_layer` calls; `opened` counts the calls."""
+
+    @contextlib.contextmanager
+    def open_blob() -> Iterator[Reader]:
+        if opened is not None:
+            opened.append(blob[:0])
+        yield io.BytesIO(blob)
+
+    return open_blob
+
+
+def requests(image: Image) -> list[LayerRequest]:
+    diff_ids = tuple(Digest(layer.diff_id) for layer in image.layers)
+    chains = chain_ids(diff_ids)
+    return [
+        LayerRequest(
+            chains[place],
+            chains[place - 1] if place else None,
+            diff_ids[place],
+            layer.compression,
+            Digest(layer.digest),
+            len(layer.blob),
+        )
+        for place, layer in enumerate(image.layers)
+    ]
+
+
+def record(image: Image, *names: str) -> ImageRecord:
+    return ImageRecord(
+        id=Digest(image.id),
+        digest=Digest(image.digest),
+        manifest=image.manifest,
+        config=image.config_bytes,
+        layers=tuple(request.chain_id for request in requests(image)),
+        names=names,
+    )
+
+
+def ensure(store: Store, image: Image, opened: list[bytes] | None = None) -> list[bool]:
+    """Every layer of the image; which of them had to be fetched."""
+    return [
+        store.ensure_layer(request, opener(layer.blob, opened), meter=QuietMeter(), tick=lambda: None)
+        for request, layer in zip(requests(image), image.layers, strict=True)
+    ]
+
+
+def put(store: Store, image: Image, *names: str) -> str:
+    """The whole image; returns its id."""
+    with store.lease():
+        ensure(store, image)
+        store.put_image(record(image, *names))
+    return image.id
+
+
+def image_of(*tars: bytes, compression: str = "") -> Image:
+    return Image(tuple(Layer(tar, compression) for tar in tars), {"Cmd": ["sh"]})
+
+
+def put_tar(store: Store, tar: bytes, *, blob: bytes | None = None) -> bool:
+    """One layer alone; `blob` is its packed form where a test packs it itself."""
+    layer = Layer(tar, "")
+    request = LayerRequest(
+        Digest(layer.diff_id),
+        None,
+        Digest(layer.diff_id),
+        "gzip",
+        Digest.of(blob if blob is not None else tar),
+        len(blob if blob is not None else tar),
+    )
+    return store.ensure_layer(
+        request, opener(tar if blob is None else blob), meter=QuietMeter(), tick=lambda: None
+    )
+
+
+def gzipped(data: bytes) -> bytes:
+    return gzip.compress(data, 1, mtime=0)
