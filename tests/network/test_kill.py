@@ -13,7 +13,7 @@ import pytest
 from orlop.network.model import PortMapping
 from tests.network.conftest import Lab, bridge_of, free_port, rules_of, veths
 
-pytestmark = [pytest.mark.host, pytest.mark.slow]
+pytestmark = pytest.mark.host
 
 _CHILD = """
 import sys
