@@ -52,7 +52,7 @@ class Faulty:
     def asked(self, path: str) -> list[dict[str, str]]:
         """The headers of all requests whose path ends so."""
         with self.lock:
-            return [headers for _, seen, headers in self.requests if seen.endswith(path)]
+            return [headers for _, seen, headers in self.requests if seen.partition("?")[0].endswith(path)]
 
 
 class _Server(http.server.ThreadingHTTPServer):

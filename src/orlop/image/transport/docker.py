@@ -1,6 +1,7 @@
 """docker://: a repository at its mirrors and its registry, tried in order, for the time of one pull.
 
-A mirror that fails is left out for the rest of the pull; one that merely lacks a blob is passed over for it.
+A mirror that fails, or does not have the image at all, is left out for the rest of the pull; one that merely
+lacks a blob is passed over for that blob.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class DockerSource:
         ]
 
     def manifest(self, digest: Digest | None = None) -> RawManifest:
-        return self._first(lambda client: client.manifest(digest))
+        return self._first(lambda client: client.manifest(digest), whole_image=digest is None)
 
     def current_digest(self) -> Digest | None:
         return self._first(lambda client: client.current_digest())
@@ -77,6 +78,7 @@ class DockerSource:
         with self._lock:
             first = id(client) not in self._dropped
             self._dropped[id(client)] = error
+        client.give_up()
         if first:
             _log.warning("mirror %s is left out for this pull: %s", client.endpoint.host, error)
         return True
@@ -84,7 +86,7 @@ class DockerSource:
     def close(self) -> None:
         self._http.close()
 
-    def _first(self, ask: Callable[[RegistryClient], T]) -> T:
+    def _first(self, ask: Callable[[RegistryClient], T], *, whole_image: bool = False) -> T:
         """The answer of the first endpoint that has one; the error of the last, with the others' causes."""
         passed: list[str] = []
         for client in self._clients:
@@ -98,6 +100,8 @@ class DockerSource:
             except NotFound as error:
                 if not client.endpoint.mirror:
                     raise _with_causes(error, passed) from error
+                if whole_image:
+                    self.drop(client, error)
                 passed.append(str(error))
             except OrlopError as error:
                 if not self.drop(client, error):

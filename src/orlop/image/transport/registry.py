@@ -57,8 +57,13 @@ class RegistryClient:
         self._cancellation = cancellation
         self._make_authenticator = make_authenticator
         self._lock = threading.Lock()
+        self._given_up = False
         self._base = ""
         self._auth: Authenticator | None = None
+
+    def give_up(self) -> None:
+        """No further attempts, also in other threads: this endpoint is left out from now on."""
+        self._given_up = True
 
     def manifest(self, digest: Digest | None = None) -> RawManifest:
         """The manifest of the endpoint's reference, or the one with `digest`; its digest is verified."""
@@ -215,6 +220,8 @@ class RegistryClient:
                 wait = max(wait, asked or 0.0)
                 answer.read_start(_ERROR_BODY)
             self._cancellation.wait(wait)
+            if self._given_up:
+                raise Broken(self.endpoint.host, "failed before in this pull", hint="try again", lasting=True)
         raise AssertionError("the last attempt returns or raises")
 
     def _expect(self, answer: Answer, statuses: tuple[int, ...], what: str) -> None:
