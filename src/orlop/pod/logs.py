@@ -23,12 +23,12 @@ def logs(
 
     row = pods.container_row(name)
     return files.read(
-        row["log_path"], tail=tail, since=since, follow=follow, alive=lambda: _alive(pods, row["id"])
+        row["log_path"], tail=tail, since=since, follow=follow, ended=lambda: _ended(pods, row["id"])
     )
 
 
-def _alive(pods: Pods, identifier: str) -> bool:
+def _ended(pods: Pods, identifier: str) -> bool:
     from orlop.pod import refresh
 
     row = pods.records.row("containers", identifier)
-    return row is not None and refresh.refreshed(pods, row)["state"] in (CREATED, STARTING, RUNNING)
+    return row is None or refresh.refreshed(pods, row)["state"] not in (CREATED, STARTING, RUNNING)
