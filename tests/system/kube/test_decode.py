@@ -38,8 +38,10 @@ def test_the_pull_policy_follows_the_tag(image: str, policy: str) -> None:
 
 
 def test_an_unknown_field_is_named_with_its_place_and_the_nearest_name() -> None:
-    found = only(pod_yaml(container="comand: [x]"))
-    assert found == ("document 1, line 10: spec.containers[0].comand: unknown field; did you mean `command`?")
+    found = only(pod_yaml(container="commands: [x]"))
+    assert found == (
+        "document 1, line 10: spec.containers[0].commands: unknown field; did you mean `command`?"
+    )
 
 
 def test_an_unknown_field_that_is_like_none_lists_what_there_is() -> None:
@@ -76,7 +78,7 @@ def test_a_value_of_the_wrong_type_is_named_with_what_was_expected(container: st
 
 def test_all_problems_are_said_at_once() -> None:
     found = problems(
-        pod_yaml("hostUsers: false\nrestartpolicy: x", "nam: y"), "kind: Service\napiVersion: v1"
+        pod_yaml("hostUsers: false\nrestartpolicy: x", "names: y"), "kind: Service\napiVersion: v1"
     )
     assert len(found) == 4
     assert "document 2, line 14: kind: 'Service' is not played" in found[3]
@@ -124,8 +126,8 @@ def test_a_list_is_taken_apart() -> None:
     declaration = declared(f"apiVersion: v1\nkind: List\nitems:\n{items}")
     assert [pod.metadata.name for pod in declaration.pods] == ["web"]
     assert (
-        "items[0].spec.containers[0].nam"
-        in problems(f"apiVersion: v1\nkind: List\nitems:\n{items.replace('name: main', 'nam: main')}")[0]
+        "items[0].spec.containers[0].names"
+        in problems(f"apiVersion: v1\nkind: List\nitems:\n{items.replace('name: main', 'names: main')}")[0]
     )
 
 

@@ -1,18 +1,14 @@
 from __future__ import annotations
 
-import base64
-import json
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from orlop.image.auth import Credentials
 from orlop.kit.errors import Denied, InvalidInput
 from orlop.network.model import PortMapping
 from orlop.pod.model import DNS, ContainerConfig, SandboxConfig
 from orlop.runtime.model import Mount
-from orlop.system.kube.credentials import credentials
 from orlop.system.kube.translate import container_config, sandbox_config
 from tests.system.kube.samples import FACTS, config_map, declared, desired, main, pod_yaml
 
@@ -189,15 +185,3 @@ def test_profiles_and_masks(context: str, seccomp: str, masked: tuple[str, ...] 
 def test_terminal_input_and_stop_signal_are_passed_on() -> None:
     found = container("", "stdin: true\nstdinOnce: true\ntty: true\nlifecycle: {stopSignal: SIGUSR1}")
     assert (found.stdin, found.stdin_once, found.terminal, found.stop_signal) == (True, True, True, "SIGUSR1")
-
-
-def test_pull_secrets_know_their_registries() -> None:
-    auths = {"auths": {"registry.test:5000": {"auth": base64.b64encode(b"user:pass").decode()}}}
-    encoded = base64.b64encode(json.dumps(auths | {"credsStore": "evil"}).encode()).decode()
-    text = (
-        "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\ntype: kubernetes.io/dockerconfigjson\n"
-        f"data: {{.dockerconfigjson: {encoded}}}"
-    )
-    pod, data = desired(pod_yaml("imagePullSecrets: [{name: absent}, {name: s}]"), text), declared(text).data
-    assert credentials(pod, data, "registry.test:5000/a/b:1") == Credentials("user", "pass")
-    assert credentials(pod, data, "elsewhere.test/a") is None
