@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
 
 from orlop.image import documents
 from orlop.image.digest import Digest
 from orlop.kit import limits
 from orlop.kit.errors import InvalidInput, LimitExceeded
+from orlop.kit.value import dataclass, field
+
+TYPE_CHECKING = False  # as typing's, without importing typing
+if TYPE_CHECKING:
+    from typing import Any
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,12 @@ has been used to show one image to a checker and another to a runtime.
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from orlop.kit.errors import Corrupt
+
+TYPE_CHECKING = False  # as typing's, without importing typing
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def read_object(data: bytes, subject: str) -> dict[str, Any]:

@@ -8,13 +8,13 @@ twice or in another case (Go's parsers take `Layers` for `layers`).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from orlop.image import documents
 from orlop.image.digest import Digest
 from orlop.kit import limits
 from orlop.kit.errors import InvalidInput, LimitExceeded, Unsupported
+from orlop.kit.value import dataclass, field
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from orlop.image.manifest import INDEXES, Descriptor, Index
 from orlop.kit.errors import InvalidInput, NotFound
+from orlop.kit.value import dataclass
 
 _ARCHITECTURES = {
     "x86_64": ("amd64", ""),

@@ -7,10 +7,9 @@ Hand-written instead of by regular expressions: it is on the start-up path of `o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from orlop.image.digest import Digest
 from orlop.kit.errors import InvalidInput
+from orlop.kit.value import dataclass
 
 DEFAULT_REGISTRY = "docker.io"
 DEFAULT_TAG = "latest"

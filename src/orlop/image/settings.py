@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from orlop.kit import limits
+from orlop.kit.value import dataclass
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,18 @@ where a file exists.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import Any, TypeVar
 
 from orlop.kit import limits
 from orlop.kit.errors import InvalidInput
 from orlop.kit.files import read_bounded
 from orlop.kit.node import DEFAULT_CONFIG, Node
 
-S = TypeVar("S")
+TYPE_CHECKING = False  # as typing's, without importing typing
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any, TypeVar
+
+    S = TypeVar("S")
 
 
 class Config:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from orlop.kit.database import Database
 from orlop.kit.errors import InvalidInput, OrlopError
 from orlop.store.errors import ImageInUse, ImageUnknown, LayerUnknown
 from orlop.store.model import StoredImage
 
+TYPE_CHECKING = False  # as typing's, without importing typing
 if TYPE_CHECKING:
     import sqlite3
 

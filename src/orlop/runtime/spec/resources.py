@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from orlop.kit import limits
 from orlop.kit.errors import InvalidInput
 from orlop.runtime.model import ContainerSpec, Resources
 from orlop.runtime.spec import devices
 
+TYPE_CHECKING = False  # as typing's, without importing typing
 if TYPE_CHECKING:
     from orlop.runtime.spec.build import Machine
 
