@@ -30,7 +30,7 @@ def explained(identifier: str, program: str, words: str) -> OrlopError:
     """The error that the runtime's last words mean, for the container `identifier`."""
     subject = f"container {identifier[:12]}"
     lower = words.lower()
-    if "cgroup" in lower and ("hugetlb" in lower or "hybrid" in lower or "invalid cgroup" in lower):
+    if "cgroup" in lower and "hybrid" in lower:
         return hybrid(words)
     about_program = "exec" in lower and (f"{program.lower()}`" in lower or f'"{program.lower()}"' in lower)
     if about_program or lower.startswith(("exec ", "executable", "open executable")):
@@ -47,10 +47,19 @@ def explained(identifier: str, program: str, words: str) -> OrlopError:
     return RuntimeFailed(subject, words or "the runtime gave no reason", hint="see the words of the runtime")
 
 
-def hybrid(words: str) -> Unsupported:
-    """crun on hybrid cgroup v1 without the hugetlb controller (design.md, "What the machines are")."""
+def hybrid(words: str, root: str = "/sys/fs/cgroup") -> Unsupported:
+    """crun on hybrid cgroup v1 with controllers left in v2 (design.md, "What the machines are")."""
+    try:
+        with open(f"{root}/unified/cgroup.controllers", encoding="ascii") as stream:
+            left = stream.read().split()
+    except OSError:
+        left = []
+    controllers = left or ["hugetlb"]
+    orders = [
+        f"mkdir -p {root}/{name} && mount -t cgroup -o {name} {name} {root}/{name}" for name in controllers
+    ]
     return Unsupported(
         "this machine's cgroups",
-        f"v1 without the hugetlb controller, which crun wants ({words})",
-        hint="mkdir -p /sys/fs/cgroup/hugetlb && mount -t cgroup -o hugetlb hugetlb /sys/fs/cgroup/hugetlb",
+        f"v1, but with {', '.join(controllers)} left to v2, and crun refuses that mixture ({words})",
+        hint="run: " + " && ".join(orders),
     )

@@ -51,16 +51,16 @@ def read(
     tail: int | None = None,
     since: float | None = None,
     follow: bool = False,
-    alive: Callable[[], bool] = lambda: True,
+    ended: Callable[[], bool] = lambda: False,
 ) -> Iterator[LogRecord]:
     """The log's records, oldest first, parts joined; an absent log has none.
 
     `tail`: the last so many lines (found from the end). `since`: seconds since the epoch. `follow`: go on
-    with what is written until `alive` says no, through rotations. Raises InvalidInput where the log is no
+    with what is written until `ended` says so, through rotations. Raises InvalidInput where the log is no
     regular file.
     """
     joined = _Joined()
-    for line in _lines(path, tail, follow, alive):
+    for line in _lines(path, tail, follow, ended):
         for record in joined.add(parse(line)):
             if since is None or record.time >= since:
                 yield record
@@ -140,7 +140,7 @@ class _Joined:
         return sorted(self._open.values(), key=lambda record: record.time)
 
 
-def _lines(path: str, tail: int | None, follow: bool, alive: Callable[[], bool]) -> Iterator[bytes]:
+def _lines(path: str, tail: int | None, follow: bool, ended: Callable[[], bool]) -> Iterator[bytes]:
     opened = _Opened(path)
     try:
         if tail is None:
@@ -151,7 +151,7 @@ def _lines(path: str, tail: int | None, follow: bool, alive: Callable[[], bool])
         try:
             while True:
                 # The order matters: what was written before the end is read after it is known.
-                living = follow and alive()
+                living = follow and not ended()
                 yield from opened.lines()
                 if not living:
                     return

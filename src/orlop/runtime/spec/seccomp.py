@@ -9,6 +9,10 @@ from orlop.kit import files, limits
 from orlop.kit.errors import InvalidInput, LimitExceeded, NotFound
 from orlop.runtime.model import Security
 
+TYPE_CHECKING = False  # as typing's, without importing typing
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _EPERM, _ENOSYS = 1, 38
 _KEYS = frozenset({"defaultAction", "defaultErrnoRet", "architectures", "flags", "syscalls"})
 _IGNORED = frozenset({"comment", "defaultErrno", "archMap"})
@@ -23,27 +27,54 @@ def text(security: Security, capabilities: list[str], cache: str) -> str | None:
     return _default(capabilities, cache)
 
 
+def compiled(security: Security, capabilities: list[str], cache: str) -> str | None:
+    """The default profile's filter in base64, for runtimes that take it; None where there is none."""
+    if security.privileged or security.seccomp != "default":
+        return None
+
+    def make() -> str:
+        import base64
+
+        from orlop.runtime.spec import seccomp_bpf
+
+        profile = default_profile(os.uname().machine, frozenset(capabilities))
+        return base64.b64encode(seccomp_bpf.compiled(profile) or b"").decode()
+
+    return _kept(capabilities, cache, "bpf", make) or None
+
+
 def _default(capabilities: list[str], cache: str) -> str:
-    """Kept below `cache`, named by what it depends on: the table, the machine, the capabilities."""
+    def make() -> str:
+        import json
+
+        profile = default_profile(os.uname().machine, frozenset(capabilities))
+        return json.dumps(profile, separators=(",", ":"))
+
+    return _kept(capabilities, cache, "json", make)
+
+
+def _kept(capabilities: list[str], cache: str, kind: str, make: Callable[[], str]) -> str:
+    """What `make` makes, kept below `cache` and named by what it depends on: table, machine, capabilities.
+
+    The file ends with a line feed, so that a cut one is known.
+    """
     import zlib
 
-    machine = os.uname().machine
     table = os.stat(__file__.replace("seccomp.py", "seccomp_table.py"))
-    key = f"{machine}-{table.st_mtime_ns}-{table.st_size}-{zlib.crc32(' '.join(capabilities).encode()):08x}"
-    path = os.path.join(cache, f"seccomp-{key}.json")
+    code = os.stat(__file__)
+    depends = f"{os.uname().machine} {table.st_mtime_ns} {code.st_mtime_ns} {' '.join(capabilities)}"
+    path = os.path.join(cache, f"seccomp-{zlib.crc32(depends.encode()):08x}.{kind}")
     try:
         with open(path, encoding="ascii") as stream:
             found = stream.read()
-        if found.endswith("]}"):
-            return found
-    except OSError:
+        if found.endswith("\n"):
+            return found[:-1]
+    except (OSError, UnicodeDecodeError):
         pass
-    import json
-
-    made = json.dumps(default_profile(machine, frozenset(capabilities)), separators=(",", ":"))
+    made = make()
     with contextlib.suppress(OSError):  # a cache: the container runs without it
         os.makedirs(cache, mode=0o700, exist_ok=True)
-        files.write_atomic(path, made.encode(), durable=False)
+        files.write_atomic(path, made.encode() + b"\n", durable=False)
     return made
 
 
