@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import json
+import socket
 import threading
 import time
 from pathlib import Path
@@ -22,6 +24,7 @@ from orlop.kit import limits
 from orlop.kit.errors import (
     Corrupt,
     Denied,
+    InvalidInput,
     LimitExceeded,
     NotFound,
     OrlopError,
@@ -276,6 +279,21 @@ def test_a_mirror_that_nobody_serves_costs_no_second_attempt() -> None:
         pass
     with faulty(image) as server:
         assert run(server, registries=insecure(server, mirrors=(mirror,))).fetched_layers == 2
+
+
+def test_a_mirror_that_never_answers_costs_one_time_limit_not_one_a_blob() -> None:
+    image = image_of(1000, 2000, 3000)
+    with socket.create_server(("127.0.0.1", 0), backlog=16) as silent, faulty(image) as server:
+        mirror = Faulty(f"127.0.0.1:{silent.getsockname()[1]}", {})
+        options = ImageSettings(connect_timeout=0.3, read_timeout=30.0)
+        run(server, registries=insecure(server, mirrors=(mirror,)), settings=options)
+        silent.settimeout(0)
+        connections = 0
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                silent.accept()[0].close()
+                connections += 1
+    assert connections == 2  # by https and by http, once
 
 
 def test_a_mirror_is_used_before_its_registry_and_the_name_stays() -> None:
@@ -538,6 +556,36 @@ def test_a_server_that_packs_what_it_was_not_asked_to_pack_is_noticed() -> None:
         with pytest.raises(Corrupt):
             run(server, registries=insecure(server))
         assert server.asked(layer.digest)[0]["accept-encoding"] == "identity"
+
+
+def test_a_stalled_pull_leaves_the_loops_threads_to_others() -> None:
+    image = image_of(*range(1000, 20_000, 1000))
+
+    async def both(server: Faulty) -> None:
+        task = asyncio.create_task(
+            pull(
+                server.reference(),
+                FakeSink(),
+                registries=insecure(server),
+                settings=ImageSettings(parallel_blobs=64),
+            )
+        )
+        while len([path for _, path, _ in server.requests if "/blobs/" in path]) < 15:
+            await asyncio.sleep(0.01)
+        assert await asyncio.wait_for(asyncio.to_thread(lambda: "done"), 10) == "done"
+        task.cancel()
+        await asyncio.wait([task])
+
+    with faulty(image) as server:
+        for layer in image.layers:
+            server.always[path_of(layer)] = stall(30.0)
+        asyncio.run(both(server))
+
+
+@pytest.mark.parametrize("key", ["parallel_blobs", "attempts", "read_timeout"])
+def test_settings_that_cannot_work_are_refused(key: str) -> None:
+    with pytest.raises(InvalidInput, match=key):
+        ImageSettings(**{key: 0})
 
 
 # Policies

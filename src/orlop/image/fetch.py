@@ -7,7 +7,9 @@ closing the source breaks their connections.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
+import functools
 import logging
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -73,11 +75,20 @@ class Fetch:
         self._cancellation = cancellation
         self._wanted = wanted
         self._explicit_platform = explicit_platform
-        self._slots = asyncio.Semaphore(max(1, parallel))
+        self._slots = asyncio.Semaphore(parallel)
+        # Threads of its own: the loop's few are for everybody's short work, and a stalled registry would
+        # keep them from it.
+        self._threads = concurrent.futures.ThreadPoolExecutor(parallel + 1, thread_name_prefix="pull")
         self._progress = progress
 
     async def run(self, there: Pulled | None = None) -> Pulled:
         """Pull; `there` is an image to be content with where the reference still leads to it."""
+        try:
+            return await self._run(there)
+        finally:
+            self._threads.shutdown(wait=False)  # their work has ended: `_blocking` waited for it
+
+    async def _run(self, there: Pulled | None) -> Pulled:
         if (
             there
             and self._reference.tag
@@ -257,7 +268,8 @@ class Fetch:
 
     async def _blocking(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `function` in a thread; a cancelled caller breaks its connections and waits for its end."""
-        inner = asyncio.ensure_future(in_thread(function, *args, **kwargs))
+        work = functools.partial(function, *args, **kwargs)
+        inner = asyncio.get_running_loop().run_in_executor(self._threads, work)
         try:
             return await asyncio.shield(inner)
         except asyncio.CancelledError:

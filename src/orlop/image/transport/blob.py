@@ -105,7 +105,7 @@ class BlobReader:
         if self._offset - self._resumed_at >= limits.HTTP_PROGRESS:
             self._failures = 0
         self._resumed_at = self._offset
-        self._failures += 1
+        self._failures += 2 if error.timed_out else 1  # it has cost a whole time limit
         most = _MIRROR_RESUMES if self._client.endpoint.mirror else self._settings.attempts
         if self._failures < most:
             self._meter.note("resuming")

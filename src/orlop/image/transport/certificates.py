@@ -27,8 +27,9 @@ def context_for(host: str, *, verify: bool) -> ssl.SSLContext:
         context.verify_mode = ssl.CERT_NONE
     if os.sep in host or host in ("", ".", ".."):
         return context
+    name = "docker.io" if host == "registry-1.docker.io" else host
     for base in folders():
-        folder = os.path.join(base, host)
+        folder = os.path.join(base, name)
         if os.path.isdir(folder):
             _load(context, folder)
             break

@@ -145,8 +145,7 @@ class Http:
         self._settings = settings
         self._managers: dict[tuple[str, bool], urllib3.PoolManager] = {}
         self._lock = threading.Lock()
-        self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
-        self._closed = False
+        self._sockets = _Sockets()
 
     def request(
         self,
@@ -157,8 +156,9 @@ class Http:
         insecure: bool = False,
         form: Mapping[str, str] | None = None,
         follow: bool = True,
+        quick: bool = False,
     ) -> Answer:
-        """One request, redirects followed for GET and HEAD.
+        """One request, redirects followed for GET and HEAD; `quick` waits no longer than for a connect.
 
         `Authorization` is dropped as soon as a redirect leads to another host, and a redirect from https to
         http is refused unless `insecure`. Raises Broken, Corrupt (redirects without end).
@@ -169,7 +169,7 @@ class Http:
             sent["Content-Type"] = "application/x-www-form-urlencoded"
         home, trusted = origin(url), True
         for _ in range(limits.HTTP_REDIRECTS + 1):
-            answer = Answer(self._send(method, url, sent, body, insecure), url, trusted=trusted)
+            answer = Answer(self._send(method, url, sent, body, insecure, quick), url, trusted=trusted)
             location = answer.header("Location")
             if not follow or method not in ("GET", "HEAD") or answer.status not in _REDIRECTS or not location:
                 return answer
@@ -184,17 +184,20 @@ class Http:
 
     def close(self) -> None:
         """End every connection at once: a thread that waits for one gets Cancelled."""
-        self._closed = True
-        for sock in list(self._sockets):
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
+        self._sockets.close()
         for manager in list(self._managers.values()):
             manager.clear()
 
     def _send(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, insecure: bool
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        insecure: bool,
+        quick: bool,
     ) -> urllib3.HTTPResponse:
-        if self._closed:
+        if self._sockets.closed:
             raise Cancelled(url, "the pull has ended", hint="pull again; it goes on where it was")
         try:
             response = self._manager(url, insecure).request(
@@ -205,9 +208,10 @@ class Http:
                 redirect=False,
                 retries=False,
                 preload_content=False,
+                timeout=self._timeout(quick=quick),
             )
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            if self._closed:
+            if self._sockets.closed:
                 raise Cancelled(url, "the pull has ended", hint="pull again") from error
             raise _broken(url, error) from error
         assert isinstance(response, urllib3.HTTPResponse)
@@ -221,13 +225,12 @@ class Http:
                 manager = self._managers[host, insecure] = self._new_manager(url, host, insecure)
             return manager
 
+    def _timeout(self, *, quick: bool) -> urllib3.Timeout:
+        connect, read = self._settings.connect_timeout, self._settings.read_timeout
+        return urllib3.Timeout(connect=connect, read=min(connect, read) if quick else read)
+
     def _new_manager(self, url: str, host: str, insecure: bool) -> urllib3.PoolManager:
-        options: dict[str, Any] = {
-            "maxsize": self._settings.parallel_blobs + 2,
-            "timeout": urllib3.Timeout(
-                connect=self._settings.connect_timeout, read=self._settings.read_timeout
-            ),
-        }
+        options: dict[str, Any] = {"maxsize": self._settings.parallel_blobs + 2}
         if url.startswith("https:"):
             options["ssl_context"] = context_for(host, verify=not insecure)
         proxy = _proxy(url)
@@ -271,8 +274,38 @@ def _proxy(url: str) -> str:
     return urllib.request.getproxies_environment().get(scheme, "")
 
 
-def _tracking_pools(sockets: weakref.WeakSet[socket.socket]) -> dict[str, Any]:
-    """Pool classes whose connections put their sockets into `sockets`, so that `close` reaches them."""
+class _Sockets:
+    """The open sockets of all threads, so that another thread can end them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+        self.closed = False
+
+    def add(self, sock: socket.socket) -> None:
+        with self._lock:
+            self._open.add(sock)
+            closed = self.closed
+        if closed:
+            _shut(sock)
+
+    def close(self) -> None:
+        with self._lock:
+            self.closed = True
+            sockets = list(self._open)
+        for sock in sockets:
+            _shut(sock)
+
+
+def _shut(sock: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        socket.socket.shutdown(
+            sock, socket.SHUT_RDWR
+        )  # below TLS, whose own shutdown is not for other threads
+
+
+def _tracking_pools(sockets: _Sockets) -> dict[str, Any]:
+    """Pool classes whose connections make their sockets known to `sockets`."""
 
     class Plain(urllib3.connection.HTTPConnection):
         def connect(self) -> None:

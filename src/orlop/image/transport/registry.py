@@ -21,7 +21,7 @@ from orlop.kit.tasks import Cancellation
 
 _DOCKER_HUB_HOST = "registry-1.docker.io"
 _ERROR_BODY = 16 * limits.KIB
-_ABSENT_ATTEMPTS = 3  # where nobody listens or the name does not resolve
+_ABSENT_ATTEMPTS = 3  # where nobody listens, nobody answers, or the name does not resolve
 _MIRROR_ATTEMPTS = 2  # where somebody else can be asked instead
 _ACCEPT = {"Accept": ", ".join(ACCEPTED)}
 
@@ -166,12 +166,12 @@ class RegistryClient:
         secure, plain = (f"{scheme}://{self.endpoint.host}" for scheme in ("https", "http"))
         try:
             answer = self._retried(
-                lambda: self._plain("GET", f"{secure}/v2/", {}), probe=self.endpoint.insecure
+                lambda: self._plain("GET", f"{secure}/v2/", {}, quick=True), probe=self.endpoint.insecure
             )
         except Broken as error:
             if not self.endpoint.insecure:
                 raise self._not_http_hint(error) from error
-            answer = self._retried(lambda: self._plain("GET", f"{plain}/v2/", {}))
+            answer = self._retried(lambda: self._plain("GET", f"{plain}/v2/", {}, quick=True))
             secure = plain
         if answer.status == 401:
             auth.learn(challenge.parse(answer.headers("WWW-Authenticate")), secure)
@@ -193,22 +193,20 @@ class RegistryClient:
             lasting=True,
         )
 
-    def _plain(self, method: str, url: str, headers: Mapping[str, str]) -> Answer:
-        return self._http.request(method, url, headers, insecure=self.endpoint.insecure)
+    def _plain(self, method: str, url: str, headers: Mapping[str, str], *, quick: bool = False) -> Answer:
+        return self._http.request(method, url, headers, insecure=self.endpoint.insecure, quick=quick)
 
     def _retried(self, send: Callable[[], Answer], *, probe: bool = False) -> Answer:
         """`send` until it answers with a lasting status, as often as the settings allow."""
-        most = 1 if probe else self._settings.attempts
-        most = min(most, _MIRROR_ATTEMPTS) if self.endpoint.mirror else most
+        most = 1 if probe else min(self._settings.attempts, _MIRROR_ATTEMPTS if self.endpoint.mirror else 99)
+        silent = min(most, 1 if self.endpoint.mirror else _ABSENT_ATTEMPTS)
         for attempt in range(1, most + 1):
             self._cancellation.check()
             wait = retry.pause(self._settings, attempt)
             try:
                 answer = send()
             except Broken as error:
-                last = attempt >= (
-                    min(most, 1 if self.endpoint.mirror else _ABSENT_ATTEMPTS) if error.absent else most
-                )
+                last = attempt >= (silent if error.absent or error.timed_out else most)
                 if last or error.lasting:
                     raise
             else:
