@@ -124,7 +124,7 @@ def container(arguments: argparse.Namespace, name: str, image: str) -> Container
         ),
         terminal=arguments.tty,
         stdin=arguments.interactive,
-        stdin_once=arguments.interactive,
+        stdin_once=arguments.interactive and not arguments.tty,  # a terminal is left and come back to
         stop_signal=arguments.stop_signal,
         remove=arguments.rm,
         labels=dict(map(values.label, arguments.label)),
