@@ -43,7 +43,7 @@ class Shape:
             elif given is not None and self._is_kept(row, given, here) and name in types:
                 shaped[name] = self._value(given, types[name], here)
         for name in required_fields(kind):
-            if value.get(name) is None:
+            if name not in shaped:
                 self.problems.append(Problem((*path, name), "is required"))
         return shaped
 
@@ -84,8 +84,10 @@ class Shape:
         kinds = [each for each in kind.types if not isinstance(each, inspect.NoneType)]
         if len(kinds) == 1:
             return self._value(value, kinds[0], path)
-        if isinstance(value, str) or _is_integer(value):  # the API's IntOrString
-            return value
+        if isinstance(value, str):  # the API's IntOrString
+            return self._text(value, path)
+        if _is_integer(value):
+            return self._integer(value, path)
         return self._expected("a whole number or text", value, path)
 
     def _sequence(self, value: Value, kind: inspect.VarTupleType, path: Path) -> Any:
