@@ -5,10 +5,12 @@ Everything here is called by whoever holds the container's claim.
 
 from __future__ import annotations
 
+import contextlib
 import os
+from functools import partial
 
 from orlop.kit import files
-from orlop.kit.errors import InvalidInput, NotFound
+from orlop.kit.errors import InvalidInput, NotFound, OrlopError
 from orlop.pod import codec, etc, inside, namespaces, sandbox
 from orlop.pod.context import Pods
 from orlop.pod.merge import Merged, merged
@@ -128,14 +130,25 @@ def dismantle(pods: Pods, identifier: str, log_path: str) -> None:
     The log is removed where it is at the node's own place; elsewhere it belongs to whoever chose the place.
     """
     own_log = os.path.dirname(pods.own_log(identifier))
-    steps = [
-        lambda: pods.engine.delete(identifier, force=True),
-        lambda: pods.store.remove_rootfs(identifier),
-        lambda: files.remove_tree(pods.bundle(identifier)),
-    ]
+    ended = pods.engine.exit_of(identifier) is not None
+    runtime = partial(_delete, pods, identifier, ended)
+    root = partial(pods.store.remove_rootfs, identifier)
+    rest = [partial(files.remove_tree, pods.bundle(identifier))]
     if log_path.startswith(own_log + "/"):
-        steps.append(lambda: files.remove_tree(own_log))
-    sandbox.all_of(list(steps))
+        rest.append(partial(files.remove_tree, own_log))
+    if ended:  # nobody is in the root any more
+        sandbox.all_of([partial(sandbox.at_once, [root, runtime]), *rest])
+    else:
+        sandbox.all_of([runtime, root, *rest])
+
+
+def _delete(pods: Pods, identifier: str, ended: bool) -> None:
+    """By force only where it must be: that asks the runtime twice."""
+    if ended:
+        with contextlib.suppress(OrlopError):
+            pods.engine.delete(identifier)
+            return
+    pods.engine.delete(identifier, force=True)
 
 
 def _namespaces(pods: Pods, sandbox_id: str, pod: SandboxConfig) -> Namespaces:

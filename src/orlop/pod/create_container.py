@@ -46,27 +46,20 @@ def _existing(pods: Pods, sandbox_id: str, config: ContainerConfig) -> sqlite3.R
     return rows[0] if rows else None
 
 
-def _make(pods: Pods, pod: sqlite3.Row, config: ContainerConfig) -> Container | None:
+def _make(pods: Pods, pod_row: sqlite3.Row, config: ContainerConfig) -> Container | None:
     """A new container; None where one of that identity came into being meanwhile."""
     image_id, image = container.image_of(pods, config)
-    identifier = new_id()
-    row = container.row(pods, identifier, pod["id"], config, image_id)
+    identifier, sandbox_id = new_id(), pod_row["id"]
+    pod = codec.sandbox_config(pod_row["config"])
+    row = container.row(pods, identifier, sandbox_id, config, image_id)
     with pods.claim(identifier):
         if not pods.records.insert_container(row):
             pods.release_claim(identifier)
-            _require_ready(pods, pod)
+            _require_ready(pods, pod_row)
             return None
         try:
-            pid, process = build(
-                pods,
-                row,
-                pod["id"],
-                codec.sandbox_config(pod["config"]),
-                config,
-                image_id,
-                image,
-                unattended=config.remove,
-            )
+            root, process = make_root(pods, row, pod, config, image_id, image)
+            pid = create(pods, row, sandbox_id, pod, config, process, root, unattended=config.remove)
             pods.records.update(
                 "containers",
                 identifier,
@@ -81,33 +74,42 @@ def _make(pods: Pods, pod: sqlite3.Row, config: ContainerConfig) -> Container | 
         return as_container(pods.container_row(identifier))
 
 
-def build(
+def make_root(
+    pods: Pods,
+    row: dict[str, object],
+    pod: SandboxConfig,
+    config: ContainerConfig,
+    image_id: str,
+    image: ImageConfig,
+) -> tuple[str, Merged]:
+    """The mounted root, and what will run in it. Needs nothing of the sandbox."""
+    container.log_folder(pods, str(row["log_path"]))
+    return container.make_root(pods, str(row["id"]), image_id, image, config, etc.hostname(pod))
+
+
+def create(
     pods: Pods,
     row: dict[str, object],
     sandbox_id: str,
     pod: SandboxConfig,
     config: ContainerConfig,
-    image_id: str,
-    image: ImageConfig,
+    process: Merged,
+    root: str,
     *,
     unattended: bool,
-) -> tuple[int, Merged]:
-    """Root, specification and the created process: its PID and what it will run.
+) -> int:
+    """The created process's PID.
 
     `unattended`: nobody waits to remove it after its end, so conmon starts what does.
     """
-    identifier, log_path = str(row["id"]), str(row["log_path"])
-    root, process = container.make_root(pods, identifier, image_id, image, config, etc.hostname(pod))
-    container.log_folder(pods, log_path)
-    spec = container.spec(pods, identifier, sandbox_id, pod, config, process, root)
-    pid = pods.engine.create(
-        spec,
+    identifier = str(row["id"])
+    return pods.engine.create(
+        container.spec(pods, identifier, sandbox_id, pod, config, process, root),
         pods.bundle(identifier),
-        log_path=log_path,
+        log_path=str(row["log_path"]),
         stdin_once=config.stdin_once,
         exit_command=_exit_command(pods, identifier) if unattended else (),
     )
-    return pid, process
 
 
 def _exit_command(pods: Pods, identifier: str) -> tuple[str, ...]:

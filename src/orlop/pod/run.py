@@ -10,13 +10,14 @@ import contextlib
 import os
 import sys
 import threading
+import time
 
 from orlop.kit import locks
 from orlop.kit.errors import Conflict
 from orlop.network.model import Addresses
 from orlop.pod import codec, container, init, refresh, sandbox, teardown
 from orlop.pod.context import Pods, new_id
-from orlop.pod.create_container import build
+from orlop.pod.create_container import create, make_root
 from orlop.pod.model import ContainerConfig, SandboxConfig
 from orlop.pod.records import READY, RUNNING, update
 from orlop.pod.remove_container import remove_container
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from orlop.image.config import ImageConfig
     from orlop.pod.model import Container
     from orlop.runtime.attach import AttachSession
+
+_HEAD_START = 0.005  # seconds in which the main thread has started conmon, undisturbed
 
 
 class Running:
@@ -85,7 +88,6 @@ def run_once(pods: Pods, pod: SandboxConfig, config: ContainerConfig, *, attache
             with pods.gate():
                 if not pods.records.insert_pair(sandbox.row(pods, sandbox_id, pod), row):
                     raise _taken(pod)
-                sandbox.prepare(pods, sandbox_id, pod)
             session = _start(pods, sandbox_id, pod, row, config, image_id, image, attached)
     except BaseException:
         _undo(pods, sandbox_id, container_id)
@@ -143,15 +145,18 @@ def _start(
 ) -> AttachSession | None:
     """Create the container while the network gives addresses, then start it and record both."""
     container_id = str(row["id"])
-    pending = _Attaching(pods, sandbox_id, pod)
+    pending = _Sandboxing(pods, sandbox_id, pod)
     try:
+        root, process = make_root(pods, row, pod, config, image_id, image)
+        pending.prepared()
         init_pid = init.start(pods, sandbox_id, pod) if init.wanted(pod) else 0
-        pid, process = build(
-            pods, row, sandbox_id, pod, config, image_id, image, unattended=config.remove and not attached
-        )
+        if attached:
+            threading.Thread(target=_import_ahead, daemon=True).start()
+        unattended = config.remove and not attached
+        pid = create(pods, row, sandbox_id, pod, config, process, root, unattended=unattended)
         pid_start = refresh.start_time(pid)
     finally:
-        addresses = pending.joined()
+        addresses = pending.attached()
     session = pods.engine.attach(container_id) if attached else None
     started = pods.now()
     pods.engine.start(container_id)
@@ -177,30 +182,47 @@ def _start(
     return session
 
 
-class _Attaching:
-    """The network's ADD in a thread of its own, where the pod has a network."""
+class _Sandboxing:
+    """The sandbox in a thread of its own: namespaces and files, which the container waits for; then the
+    network, which its start waits for."""
 
     def __init__(self, pods: Pods, sandbox_id: str, pod: SandboxConfig) -> None:
         self._addresses = Addresses()
         self._failure: BaseException | None = None
-        self._thread: threading.Thread | None = None
-        if pod.network == "pod":
-            self._thread = threading.Thread(target=self._run, args=(pods, sandbox_id, pod))
-            self._thread.start()
+        self._prepared = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(pods, sandbox_id, pod))
+        self._thread.start()
 
-    def joined(self) -> Addresses:
-        """The addresses; raises what ADD raised, unless another failure is on its way up already."""
-        if self._thread is not None:
-            self._thread.join()
+    def prepared(self) -> None:
+        """The namespaces and files are there; raises what kept them from it."""
+        self._prepared.wait()
+        if self._failure is not None:
+            raise self._failure
+
+    def attached(self) -> Addresses:
+        """The addresses; raises what kept them from us, unless another failure is on its way up already."""
+        self._thread.join()
         if self._failure is not None and sys.exc_info()[0] is None:
             raise self._failure
         return self._addresses
 
     def _run(self, pods: Pods, sandbox_id: str, pod: SandboxConfig) -> None:
         try:
+            sandbox.prepare(pods, sandbox_id, pod)
+            self._prepared.set()
             self._addresses = sandbox.attach(pods, sandbox_id, pod)
         except BaseException as error:
             self._failure = error
+        finally:
+            self._prepared.set()
+
+
+def _import_ahead() -> None:
+    """What is needed next, imported while the runtime creates the container and this process is idle."""
+    time.sleep(_HEAD_START)
+    import orlop.pod.wait_container
+    import orlop.runtime.attach
+    import orlop.runtime.delete  # noqa: F401
 
 
 def _undo(pods: Pods, sandbox_id: str, container_id: str) -> None:
