@@ -190,9 +190,9 @@ def redirect(url: str) -> Fault:
 
 
 @contextlib.contextmanager
-def faulty(*images: Image | Index, authority: Authority | None = None) -> Iterator[Faulty]:
+def faulty(*images: Image | Index, authority: Authority | None = None, port: int = 0) -> Iterator[Faulty]:
     """Serve `images` as ship/cargo:1, :2...; with `authority` by TLS."""
-    server = _Server(("127.0.0.1", 0), Handler)
+    server = _Server(("127.0.0.1", port), Handler)
     if authority:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(*authority.issue(f"faulty-{server.server_address[1]}"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import gzip
 import json
@@ -85,6 +86,22 @@ def test_a_broken_blob_is_resumed_where_it_broke(ranges: bool) -> None:
         asked = [headers.get("range") for headers in server.asked(image.layers[0].digest)]
     assert asked == [None, "bytes=100000-", "bytes=150000-"]
     assert done.fetched_layers == 1
+
+
+def test_a_registry_that_restarts_in_the_middle_is_waited_for() -> None:
+    image = image_of(300_000)
+    layer = image.layers[0]
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        with faulty(image) as server:
+            server.always[path_of(layer)] = cut(100_000)
+            options = ImageSettings(attempts=8, backoff=0.1, backoff_max=0.4)
+            waiting = pool.submit(run, server, registries=insecure(server), settings=options)
+            while not server.asked(layer.digest):
+                time.sleep(0.01)
+        time.sleep(0.7)
+        with faulty(image, port=int(server.address.rpartition(":")[2])) as server:
+            assert waiting.result(30).fetched_layers == 1
+            assert int(server.asked(layer.digest)[0]["range"].removeprefix("bytes=").rstrip("-")) >= 100_000
 
 
 def test_attempts_start_anew_once_a_broken_blob_got_further() -> None:

@@ -99,13 +99,15 @@ class DockerSource:
                 raise
             except NotFound as error:
                 if not client.endpoint.mirror:
-                    raise _with_causes(error, passed) from error
+                    _add_causes(error, passed)
+                    raise
                 if whole_image:
                     self.drop(client, error)
                 passed.append(str(error))
             except OrlopError as error:
                 if not self.drop(client, error):
-                    raise _with_causes(error, passed) from error
+                    _add_causes(error, passed)
+                    raise
                 passed.append(str(error))
         raise AssertionError("the last endpoint is no mirror: it answers or raises")
 
@@ -120,9 +122,8 @@ class DockerSource:
         )
 
 
-def _with_causes(error: OrlopError, passed: list[str]) -> OrlopError:
-    """`error`, which also says why the mirrors before it were of no use."""
+def _add_causes(error: OrlopError, passed: list[str]) -> None:
+    """Let `error` also say why the mirrors before it were of no use."""
     if passed:
         error.cause += "".join(f"; mirror {text}" for text in passed)
         error.args = (error.subject, error.cause)
-    return error

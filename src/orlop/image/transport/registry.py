@@ -199,7 +199,7 @@ class RegistryClient:
     def _retried(self, send: Callable[[], Answer], *, probe: bool = False) -> Answer:
         """`send` until it answers with a lasting status, as often as the settings allow."""
         most = 1 if probe else min(self._settings.attempts, _MIRROR_ATTEMPTS if self.endpoint.mirror else 99)
-        silent = min(most, 1 if self.endpoint.mirror else _ABSENT_ATTEMPTS)
+        silent = min(most, self._patience)
         for attempt in range(1, most + 1):
             self._cancellation.check()
             wait = retry.pause(self._settings, attempt)
@@ -221,6 +221,13 @@ class RegistryClient:
             if self._given_up:
                 raise Broken(self.endpoint.host, "failed before in this pull", hint="try again", lasting=True)
         raise AssertionError("the last attempt returns or raises")
+
+    @property
+    def _patience(self) -> int:
+        """Attempts where nobody answers: all of them at a registry that did answer before in this pull."""
+        if self.endpoint.mirror:
+            return 1
+        return self._settings.attempts if self._base else _ABSENT_ATTEMPTS
 
     def _expect(self, answer: Answer, statuses: tuple[int, ...], what: str) -> None:
         """Raises the error that fits any other status."""
