@@ -59,7 +59,7 @@ def test_variables_commands_and_files_arrive(inside: Inside) -> None:
         apiVersion: v1
         kind: ConfigMap
         metadata: {name: c}
-        data: {k: from config, file.txt: "in a file\\n"}
+        data: {k: from config, file.txt: "in a file\\n", run: "#!/bin/sh\\necho it runs"}
         ---
         apiVersion: v1
         kind: Secret
@@ -70,6 +70,7 @@ def test_variables_commands_and_files_arrive(inside: Inside) -> None:
         volumes:
         - {name: c, configMap: {name: c, items: [{key: file.txt, path: deep/file.txt}]}}
         - {name: s, secret: {secretName: s, defaultMode: 0400}}
+        - {name: r, configMap: {name: c, defaultMode: 0755}}
         - {name: e, emptyDir: {medium: Memory, sizeLimit: 1Mi}}
         - {name: d, downwardAPI: {items: [{path: app, fieldRef: {fieldPath: "metadata.labels['app']"}}]}}
         """,
@@ -83,6 +84,7 @@ def test_variables_commands_and_files_arrive(inside: Inside) -> None:
         - {name: c, mountPath: /c}
         - {name: c, mountPath: /one.txt, subPath: deep/file.txt}
         - {name: s, mountPath: /s}
+        - {name: r, mountPath: /r}
         - {name: e, mountPath: /e}
         - {name: e, mountPath: /below, subPathExpr: logs/$(A)}
         - {name: d, mountPath: /d}
@@ -90,6 +92,8 @@ def test_variables_commands_and_files_arrive(inside: Inside) -> None:
     )
     assert inside.sh('echo "$B"') == "from config and $(A)"
     assert inside.sh("cat /c/deep/file.txt /one.txt /s/t /d/app") == "in a file\nin a file\nhiddenshop"
+    assert inside.sh("/r/run") == "it runs"
+    assert inside.sh("cp /r/run /e/run; /e/run") == "it runs"
     assert inside.sh("touch /c/x") == "touch: /c/x: Read-only file system"
     assert inside.sh("stat -L -c %a /s/t; pwd") == "400\n/tmp"
     assert inside.sh("touch /below/x; ls '/e/logs/from config'") == "x"

@@ -86,7 +86,7 @@ def _empty_dir(work: _Work, name: str, source: EmptyDir) -> str:
     if source.medium == "Memory":
         path = os.path.join(places.in_memory(work.node, uid), name)
         mount_tmpfs(places.in_memory(work.node, uid))
-        if not mount_tmpfs(path, size=_memory_size(work, source), executable=True):
+        if not mount_tmpfs(path, size=_memory_size(work, source)):
             return path
     else:
         path = os.path.join(places.on_disk(work.node, uid), name)

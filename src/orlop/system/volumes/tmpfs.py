@@ -8,16 +8,15 @@ from orlop.kit import kernel
 from orlop.kit.files import make_folder
 
 
-def mount_tmpfs(path: str, *, size: int = 0, executable: bool = False) -> bool:
+def mount_tmpfs(path: str, *, size: int = 0) -> bool:
     """A tmpfs is mounted at `path` afterwards; returns whether it was not before.
 
-    `size` in bytes (0: half of the machine's memory); `executable`: programs in it may run, as containers
-    that write there expect.
+    `size` in bytes (0: half of the machine's memory). Programs in it may run: scripts come from ConfigMaps.
     """
     make_folder(path)
     if os.path.ismount(path):
         return False
-    flags = 0 if executable else kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
+    flags = kernel.MS_NOSUID | kernel.MS_NODEV
     kernel.mount("tmpfs", path, "tmpfs", flags, f"mode=0700{f',size={size}' if size else ''}")
     return True
 
