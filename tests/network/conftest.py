@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -147,6 +148,15 @@ def iptables() -> str:
         subprocess.run([f"ip{six}tables-save"], capture_output=True, text=True, check=True).stdout
         for six in ("", "6")
     )
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    """Wait for what the kernel does in its own time."""
+    for _ in range(500):
+        if condition():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it did not come true")
 
 
 def rules_of(word: str) -> list[str]:

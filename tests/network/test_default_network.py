@@ -18,6 +18,7 @@ from orlop.network.settings import NetworkSettings
 from tests.network.conftest import (
     Lab,
     bridge_of,
+    eventually,
     free_port,
     heard,
     in_namespace,
@@ -105,6 +106,31 @@ def test_teardown_leaves_no_bridge_and_no_rule(lab: Lab) -> None:
     assert not os.path.exists(f"/sys/class/net/{bridge}")
     assert bridge not in iptables()
     assert not os.path.exists(lab.node().in_root("network", "ipam"))
+
+
+def test_a_node_whose_root_was_deleted_leaves_nothing_after_the_next_teardown(lab: Lab) -> None:
+    one = lab.attachment("one")
+    lab.network("lost").add(one)
+    lab.network("other").add(lab.attachment("two"))
+    bridge = bridge_of(lab.node("lost"))
+    subprocess.run(["rm", "-r", lab.node("lost").root], check=True)
+    lab.network("third").teardown()
+    assert len(veths(bridge)) == 1 and rules_of(bridge)  # a pod is on it still
+    lab.unpin(one.netns)
+    eventually(lambda: veths(bridge) == [])
+    lab.network("third").teardown()
+    assert not os.path.exists(f"/sys/class/net/{bridge}") and not rules_of(bridge)
+    assert rules_of(bridge_of(lab.node("other")))
+
+
+def test_a_teardown_needs_no_record(lab: Lab) -> None:
+    network = lab.network()
+    network.add(lab.attachment("one"))
+    network.delete("id-one")
+    subprocess.run(["rm", "-r", lab.node().root, lab.node().state], check=True)
+    network.teardown()
+    bridge = bridge_of(lab.node())
+    assert not os.path.exists(f"/sys/class/net/{bridge}") and not rules_of(bridge)
 
 
 def test_the_network_comes_back_after_a_reboot(lab: Lab) -> None:

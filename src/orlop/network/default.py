@@ -64,18 +64,20 @@ class DefaultNetwork:
         )
 
     def remove(self) -> None:
-        """The bridge, its rules and its records are gone. The caller has seen that nothing is attached."""
-        from orlop.network import rules
+        """The bridge, its rules and its records are gone. The caller has seen that nothing is attached.
 
+        So are the networks of nodes whose root somebody has deleted.
+        """
         with machine():
-            if os.path.exists(self._chosen):
-                rules.remove(self.bridge)
-                if os.path.exists(f"/sys/class/net/{self.bridge}"):
-                    process.run(("ip", "link", "delete", self.bridge), hint="see: ip link")
-            self._unlink(self._ready)
+            _unmake(self.bridge)
+            _unlink(self._ready)
             files.remove_tree(self.leases)
-            self._unlink(self._registered(self.bridge))
-            self._unlink(self._chosen)
+            _unlink(_registered(self.bridge))
+            _unlink(self._chosen)
+            for bridge, entry in _registry().items():
+                if not _alive(entry) and not _members(bridge):
+                    _unmake(bridge)
+                    _unlink(_registered(bridge))
 
     def _ensured(self) -> Description:
         """The network's description; its rules exist since this boot."""
@@ -95,7 +97,7 @@ class DefaultNetwork:
         from orlop.network import rules
 
         registered = json.dumps({"subnet": chosen["subnet"], "root": self._node.root})
-        files.write_atomic(self._registered(chosen["bridge"]), registered.encode(), durable=False)
+        files.write_atomic(_registered(chosen["bridge"]), registered.encode(), durable=False)
         rules.ensure(chosen["bridge"], chosen["subnet"])
         files.make_folder(os.path.dirname(self._ready))
         files.write_atomic(self._ready, json.dumps({**chosen, "boot": boot_id()}).encode(), durable=False)
@@ -126,23 +128,8 @@ class DefaultNetwork:
 
     def _others(self) -> list[str]:
         """Subnets of other nodes whose bridge may not exist at the moment."""
-        found = []
-        for name in os.listdir(MACHINE):
-            entry = _read(os.path.join(MACHINE, name)) if name.endswith(".json") else None
-            if entry is None or "subnet" not in entry or entry["root"] == self._node.root:
-                continue
-            if os.path.exists(os.path.join(entry["root"], "network", "default.json")):
-                found.append(str(entry["subnet"]))
-        return found
-
-    @staticmethod
-    def _registered(bridge: str) -> str:
-        return os.path.join(MACHINE, f"{bridge}.json")
-
-    @staticmethod
-    def _unlink(path: str) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
+        others = [entry for bridge, entry in _registry().items() if bridge != self.bridge]
+        return [str(entry["subnet"]) for entry in others if _alive(entry)]
 
 
 @contextlib.contextmanager
@@ -189,6 +176,45 @@ def forget_host_ports() -> None:
 def _bridge_name(node: Node) -> str:
     """`orlop0`, or `orl-` and eight hex digits: the kernel allows 15 letters."""
     return "orlop0" if node.identity == "orlop" else f"orl-{node.identity[-8:]}"
+
+
+def _unmake(bridge: str) -> None:
+    """No rule and no link of this name."""
+    from orlop.network import rules
+
+    rules.remove(bridge)
+    if os.path.exists(f"/sys/class/net/{bridge}"):
+        process.run(("ip", "link", "delete", bridge), hint="see: ip link")
+
+
+def _registry() -> dict[str, Description]:
+    """The own networks of all nodes of this machine: bridge -> subnet, root."""
+    found = {}
+    for name in os.listdir(MACHINE):
+        entry = _read(os.path.join(MACHINE, name)) if name.endswith(".json") else None
+        if entry is not None and {"subnet", "root"} <= entry.keys():
+            found[name.removesuffix(".json")] = entry
+    return found
+
+
+def _registered(bridge: str) -> str:
+    return os.path.join(MACHINE, f"{bridge}.json")
+
+
+def _alive(entry: Description) -> bool:
+    return os.path.exists(os.path.join(entry["root"], "network", "default.json"))
+
+
+def _members(bridge: str) -> list[str]:
+    try:
+        return os.listdir(f"/sys/class/net/{bridge}/brif")
+    except OSError:
+        return []
+
+
+def _unlink(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
 
 
 def _read(path: str) -> Description | None:
