@@ -9,9 +9,12 @@ import pytest
 import yaml
 
 from orlop.pod.exec_container import exec_sync
+from tests.support.node import busybox, put_image
 from tests.system.playing import CALM, Playing
 
 pytestmark = pytest.mark.host
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
 
 BASE = """
 apiVersion: v1
@@ -216,3 +219,17 @@ def test_the_termination_message_is_read(inside: Inside, played: Playing) -> Non
     assert played.status().phase == "Succeeded"
     assert "all is done" in str(played.status())
     assert found.exit_code == 0
+
+
+def test_the_web_example_runs(inside: Inside, played: Playing) -> None:
+    put_image(played.node, "127.0.0.1:5055/hello:1", busybox())
+    documents = list(yaml.safe_load_all((EXAMPLES / "web/web.yaml").read_text(encoding="utf-8")))
+    played.play(*documents)
+    assert played.names() == ["web-0", "web-1"]
+    for pod in ("web-0/web", "web-1/web"):
+        assert "<title>Orlop" in inside.sh("wget -qO- http://127.0.0.1:8080/", pod)
+        assert inside.sh("ls /visits", pod).split() == ["web-0", "web-1"]
+        assert (
+            inside.sh('cat /run/token/token; echo " $GREETING"', pod)
+            == "not-so-secret Hello from a ConfigMap"
+        )
