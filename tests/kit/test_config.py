@@ -58,7 +58,7 @@ def test_drop_ins_come_later_in_the_order_of_their_names(file: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "word"),
     [
-        ('[it]\ntekst = "a"', r"\[it\] tekst: no such key"),
+        ('[it]\nwordz = "a"', r"\[it\] wordz: no such key"),
         ("[it]\ntext = 1", "not of type str"),
         ("[it]\nnumber = true", "not of type int"),
         ('[it]\nnumber = "1"', "not of type int"),
