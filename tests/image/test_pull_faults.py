@@ -37,6 +37,7 @@ from tests.image.faulty import Faulty, cut, faulty, instead, redirect, stall, st
 from tests.support.images import Image, Index, Layer, digest, tar
 from tests.support.registry import Authority
 
+pytestmark = pytest.mark.host
 FAST = ImageSettings(attempts=4, backoff=0.005, backoff_max=0.02, read_timeout=5.0)
 IMPATIENT = ImageSettings(attempts=2, backoff=0.005, backoff_max=0.02, read_timeout=0.3)
 

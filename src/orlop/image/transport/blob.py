@@ -16,6 +16,7 @@ from orlop.kit import limits
 from orlop.kit.progress import Meter
 from orlop.kit.tasks import Cancellation
 
+_GATHERED = 256 * limits.KIB
 _MIRROR_RESUMES = 3  # somebody else can be asked instead
 
 
@@ -57,10 +58,20 @@ class BlobReader:
         self._verified = False
 
     def readinto(self, buffer: bytearray | memoryview, /) -> int:
-        """As sink.Reader says. Raises BadBytes (wrong bytes), Broken (no attempt left), Cancelled."""
-        if self._verified:
-            return 0
-        view = memoryview(buffer)[: max(1, self._blob.size - self._offset)]
+        """As sink.Reader says. Raises BadBytes (wrong bytes), Broken (no attempt left), Cancelled.
+
+        What comes in dribbles (TLS records) is gathered, since each piece costs its consumers a round.
+        """
+        view = memoryview(buffer)
+        enough = min(len(view), _GATHERED)
+        filled = 0
+        while filled < enough and not self._verified:
+            filled += self._piece(view[filled:])
+        return filled
+
+    def _piece(self, room: memoryview) -> int:
+        """What the connection has now; 0 once the end was verified."""
+        view = room[: max(1, self._blob.size - self._offset)]
         while True:
             self._cancellation.check()
             try:
