@@ -43,8 +43,8 @@ class Pods:
         self._engine: Engine | None = None
         self._network: Network | None = None
         self._opening = threading.RLock()
-        boot, unfinished = self.records.unfinished()
-        if unfinished or boot != self.boot:
+        boot, unfinished, removable = self.records.unfinished()
+        if boot != self.boot or unfinished or (removable and _any_ended(removable)):
             from orlop.pod import recover
 
             recover.on_open(self, boot=boot)
@@ -284,6 +284,12 @@ def as_container(row: sqlite3.Row) -> Container:
 def new_id() -> str:
     """64 random hex digits, as containers and sandboxes are called everywhere."""
     return os.urandom(32).hex()
+
+
+def _any_ended(processes: list[tuple[int, int]]) -> bool:
+    from orlop.pod import refresh
+
+    return not all(refresh.alive(pid, started) for pid, started in processes)
 
 
 def _is_at(descriptor: int, path: str) -> bool:
