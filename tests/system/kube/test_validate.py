@@ -227,6 +227,10 @@ def test_a_selector_may_have_expressions() -> None:
             "spec.containers[0].resources.limits.ephemeral-storage",
         ),
         (claim("c"), "spec.resources.requests.storage"),
+        (
+            pod_yaml(container="securityContext: {appArmorProfile: {type: RuntimeDefault}}"),
+            "spec.containers[0].securityContext.appArmorProfile.type",
+        ),
     ],
 )
 def test_what_is_honoured_in_part_gives_a_warning(text: str, path: str) -> None:

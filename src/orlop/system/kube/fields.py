@@ -138,12 +138,16 @@ TABLE: dict[type[Wire], dict[str, Field]] = {
         _honoured("seccompProfile", "none is the default profile, not Unconfined as with a kubelet"),
         _refused("seLinuxOptions", _SELINUX),
         _refused("windowsOptions", _WINDOWS),
-        _refused("appArmorProfile", "AppArmor profiles are not set", {"type": "Unconfined"}),
+        _honoured("appArmorProfile"),
     ),
     model.Capabilities: _rows(_honoured("add drop")),
     model.SeccompProfile: _rows(
         _honoured("type"),
         _honoured("localhostProfile", "a file below <root>/seccomp"),
+    ),
+    model.AppArmorProfile: _rows(
+        _honoured("type", "Unconfined; RuntimeDefault gives a warning, Localhost is refused"),
+        _refused("localhostProfile", "AppArmor profiles are not set"),
     ),
     model.PodSecurityContext: _rows(
         _honoured("runAsUser runAsGroup runAsNonRoot supplementalGroups fsGroup fsGroupChangePolicy"),
@@ -153,7 +157,7 @@ TABLE: dict[type[Wire], dict[str, Field]] = {
         _refused("seLinuxOptions", _SELINUX),
         _harmless("seLinuxChangePolicy", _SELINUX),
         _refused("windowsOptions", _WINDOWS),
-        _refused("appArmorProfile", "AppArmor profiles are not set", {"type": "Unconfined"}),
+        _honoured("appArmorProfile"),
     ),
     model.Sysctl: _rows(_honoured("name value")),
     model.LocalObjectRef: _rows(_honoured("name")),

@@ -180,6 +180,13 @@ class SeccompProfile(Wire, frozen=True):
     localhost_profile: str = ""
 
 
+class AppArmorProfile(Wire, frozen=True):
+    """Read to be warned of or refused: no profile is set here."""
+
+    type: Literal["RuntimeDefault", "Unconfined", "Localhost"]
+    localhost_profile: str = ""
+
+
 class SecurityContext(Wire, frozen=True):
     """Of a container. None: the pod's value, or the default."""
 
@@ -192,6 +199,7 @@ class SecurityContext(Wire, frozen=True):
     allow_privilege_escalation: bool | None = None
     proc_mount: Literal["Default", "Unmasked"] = "Default"
     seccomp_profile: SeccompProfile | None = None
+    app_armor_profile: AppArmorProfile | None = None
 
 
 class Sysctl(Wire, frozen=True):
@@ -209,6 +217,7 @@ class PodSecurityContext(Wire, frozen=True):
     fs_group_change_policy: Literal["Always", "OnRootMismatch"] = "Always"
     sysctls: tuple[Sysctl, ...] = ()
     seccomp_profile: SeccompProfile | None = None
+    app_armor_profile: AppArmorProfile | None = None
 
 
 class RestartRuleExitCodes(Wire, frozen=True):

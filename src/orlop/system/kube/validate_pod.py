@@ -8,7 +8,7 @@ from orlop.system.kube.findings import Findings
 from orlop.system.kube.model import Container, PodSpec
 from orlop.system.kube.problem import Path
 from orlop.system.kube.validate_container import check_container, check_resources
-from orlop.system.kube.validate_security import LARGEST_ID, check_seccomp
+from orlop.system.kube.validate_security import LARGEST_ID, check_app_armor, check_seccomp
 from orlop.system.kube.validate_volume import check_volume
 
 _INT32 = 2**31 - 1
@@ -130,6 +130,7 @@ def _check_security(found: Findings, path: Path, spec: PodSpec) -> None:
             (*path, "supplementalGroupsPolicy"), "Strict is not supported: the image's groups count too"
         )
     check_seccomp(found, (*path, "seccompProfile"), context.seccomp_profile)
+    check_app_armor(found, (*path, "appArmorProfile"), context.app_armor_profile)
     found.unique((*path, "sysctls"), (each.name.replace("/", ".") for each in context.sysctls))
     for index, each in enumerate(context.sysctls):
         here = (*path, "sysctls", index)

@@ -6,7 +6,7 @@ import re
 
 from orlop.system.kube import names
 from orlop.system.kube.findings import Findings
-from orlop.system.kube.model import SeccompProfile, SecurityContext
+from orlop.system.kube.model import AppArmorProfile, SeccompProfile, SecurityContext
 from orlop.system.kube.problem import Path
 
 LARGEST_ID = 2**31 - 1
@@ -25,6 +25,7 @@ def check_container_security(found: Findings, path: Path, context: SecurityConte
     for field, given in (("add", context.capabilities.add), ("drop", context.capabilities.drop)):
         found.each((*path, "capabilities", field), given, _capability)
     check_seccomp(found, (*path, "seccompProfile"), context.seccomp_profile)
+    check_app_armor(found, (*path, "appArmorProfile"), context.app_armor_profile)
 
 
 def check_seccomp(found: Findings, path: Path, profile: SeccompProfile | None) -> None:
@@ -35,6 +36,13 @@ def check_seccomp(found: Findings, path: Path, profile: SeccompProfile | None) -
         found.error(here, names.inner_path(profile.localhost_profile))
     elif profile.localhost_profile:
         found.error(here, "is for type Localhost")
+
+
+def check_app_armor(found: Findings, path: Path, profile: AppArmorProfile | None) -> None:
+    if profile is not None and profile.type == "Localhost":
+        found.error((*path, "type"), "Localhost is not supported: AppArmor profiles are not set")
+    elif profile is not None and profile.type == "RuntimeDefault":
+        found.warn((*path, "type"), "has no effect: AppArmor profiles are not set")
 
 
 def _capability(name: str) -> str:
