@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from orlop.kit.errors import NotFound
 from orlop.system.explain import PodsFailed, PodsNotReady
+from orlop.system.halt import halt
 from orlop.system.kube.problem import InvalidDeclaration
 from orlop.system.status import status
 from tests.system.playing import CALM, Playing, config_map, container, deployment, pod
@@ -210,8 +212,24 @@ def test_an_out_of_memory_kill_is_reported_as_such(played: Playing) -> None:
 
 def test_a_completed_pod_stays_as_a_record_with_its_message(played: Playing) -> None:
     job = container(script="echo all is well > /dev/termination-log")
-    result = played.play(pod("job", job, restartPolicy="OnFailure"))
-    (done,) = result.pods
-    assert done.phase == "Succeeded"
+    played.play(pod("job", job, restartPolicy="OnFailure"))
+    played.until(lambda: played.status("job").phase == "Succeeded")
+    done = played.status("job")
     assert done.containers[0].message == "all is well"
     assert not played.play(pod("job", job, restartPolicy="OnFailure")).plan
+
+
+def test_a_pod_that_is_stopped_by_hand_stays_so_until_it_is_played_again(played: Playing) -> None:
+    played.play(pod())
+    before = played.running()["web/app"]
+    asyncio.run(halt(played.node, [played.status().uid], wait=20))
+    assert played.status().phase == "Stopped"
+    played.kill_supervisor()
+    played.start_supervisor()
+    time.sleep(0.3)
+    assert played.running() == {}
+    assert played.pods.container(before.id).state == "exited"
+    result = played.play(pod())
+    assert [step.action for step in result.plan.steps] == ["create"]
+    assert played.running()["web/app"].id != before.id
+    assert played.names() == ["web"]

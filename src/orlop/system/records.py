@@ -47,6 +47,8 @@ _MIGRATIONS = (
     """,
 )
 
+_WANTED, _HALTED = 1, 2  # of `wanted`; 0: to be ended and forgotten
+
 Object = ConfigMap | Secret | PersistentVolumeClaim
 KINDS: dict[str, type[Object]] = {
     "ConfigMap": ConfigMap,
@@ -66,11 +68,15 @@ class ObjectRecord:
 
 @dataclass(frozen=True)
 class PodRecord:
-    """An incarnation of a pod. `desired.uid` is `uid`; `declared` in seconds since the epoch."""
+    """An incarnation of a pod. `desired.uid` is `uid`; `declared` in seconds since the epoch.
+
+    It is `wanted`, or `halted` (ended by hand: its record stays), or neither: to be ended and forgotten.
+    """
 
     uid: str
     source: str
     wanted: bool
+    halted: bool
     declared: float
     desired: DesiredPod
     state: PodState
@@ -97,7 +103,8 @@ class Records:
             PodRecord(
                 uid=row["uid"],
                 source=row["source"],
-                wanted=bool(row["wanted"]),
+                wanted=row["wanted"] == _WANTED,
+                halted=row["wanted"] == _HALTED,
                 declared=row["declared"],
                 desired=from_json(row["value"], DesiredPod),
                 state=_state(row["state"]),
@@ -119,8 +126,10 @@ class Records:
                     "UPDATE pods SET source = ?, value = ? WHERE uid = ?", (source, to_json(kept), row["uid"])
                 )
                 return
-            if row is not None:
-                connection.execute("UPDATE pods SET wanted = 0 WHERE uid = ?", (row["uid"],))
+            connection.execute(  # one that was halted goes
+                "UPDATE pods SET wanted = 0 WHERE namespace = ? AND name = ?",
+                (desired.namespace, desired.name),
+            )
             new = msgspec.structs.replace(desired, uid=str(uuid.uuid4()))
             connection.execute(
                 "INSERT INTO pods VALUES (?, ?, ?, ?, 1, ?, ?, ?)",
@@ -132,6 +141,13 @@ class Records:
         with self._database.transaction() as connection:
             connection.execute(
                 "UPDATE pods SET wanted = 0 WHERE namespace = ? AND name = ?", (namespace, name)
+            )
+
+    def halt_pod(self, uid: str) -> None:
+        """The pod is to be ended; its record stays until it is declared again or not wanted any more."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "UPDATE pods SET wanted = ? WHERE uid = ? AND wanted = ?", (_HALTED, uid, _WANTED)
             )
 
     def save_state(self, uid: str, state: PodState) -> None:

@@ -70,7 +70,8 @@ def plan_of(
     former_pods, former_objects = [], []
     for record in pods:
         mine = record.source == source != STDIN or record.desired.owner in wanted.owners
-        if record.wanted and (mine or pod_key(record.desired) in declared):
+        halted = record.halted and mine and pod_key(record.desired) not in declared
+        if halted or (record.wanted and (mine or pod_key(record.desired) in declared)):
             former_pods.append(record.desired)
     for known in objects:
         mine = known.source == source != STDIN and known.kind != _CLAIM

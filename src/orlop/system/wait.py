@@ -53,7 +53,7 @@ async def until_ready(
         raise PodsFailed(*await in_thread(_told, node, config, unsettled, "failed"), hint=_hint(unsettled))
     if not over:
         if not unsettled:
-            raise _still_there(gone, limit)
+            raise still_there(gone, limit)
         told = await in_thread(_told, node, config, unsettled, f"not ready after {limit:g} s")
         raise PodsNotReady(*told, hint=_hint(unsettled))
     return pods
@@ -68,7 +68,7 @@ async def until_gone(node: Node, records: Records, uids: Sequence[str], *, limit
 
     left, over = await until(node, look, limit)
     if not over and limit != 0:
-        raise _still_there([f"{each.key} ({each.state.message or 'ending'})" for each in left], limit)
+        raise still_there([f"{each.key} ({each.state.message or 'ending'})" for each in left], limit)
 
 
 async def until(node: Node, look: Callable[[], tuple[T, bool]], limit: float | None) -> tuple[T, bool]:
@@ -114,6 +114,7 @@ def _hint(pods: Sequence[PodStatus]) -> str:
     return f"see: orlop logs {name}; the supervisor goes on trying; correct the file and play it again"
 
 
-def _still_there(names: Sequence[str], limit: float | None) -> TimedOut:
+def still_there(names: Sequence[str], limit: float | None) -> TimedOut:
+    """The error about what does not end."""
     listed = ", ".join(names)
     return TimedOut(listed, f"still ends after {limit or 0:g} s", hint="see: orlop pod list; then ask again")

@@ -9,7 +9,7 @@ from orlop.cli.each import each
 from orlop.cli.parser import Parser
 
 DESCRIPTION = """With its containers, network and files. One whose containers run is refused unless --force.
-What `orlop play` declared comes back: take that away with `orlop play --down`."""
+What `orlop play` declared is not declared any more, as with `orlop play --down`."""
 EXAMPLES = ("orlop pod remove web", "orlop pod remove --force web db")
 
 
@@ -23,6 +23,8 @@ def add_arguments(parser: Parser) -> None:
 def run(context: Context, arguments: argparse.Namespace) -> int:
     from orlop.kit.errors import Conflict, InvalidInput, NotFound
     from orlop.pod.remove_sandbox import remove_sandbox
+    from orlop.system.halt import played
+    from orlop.system.play_down import play_down
 
     if bool(arguments.names) == arguments.all:
         raise InvalidInput("orlop pod remove", "needs either pods or --all", hint="see: orlop pod list")
@@ -38,7 +40,13 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
         if not arguments.force and pods.containers(sandbox.id, state="running"):
             hint = f"orlop pod stop {name}, or orlop pod remove --force {name}"
             raise Conflict(f"pod {name}", "has containers that run", hint=hint)
-        remove_sandbox(pods, sandbox.id)
+        if played(context.node, sandbox.config.uid):
+            import asyncio
+
+            key = f"{sandbox.config.namespace}/{sandbox.config.name}"
+            asyncio.run(play_down(context.node, names=[key]))
+        else:
+            remove_sandbox(pods, sandbox.id)
         print(name)
 
     names = [sandbox.id for sandbox in pods.sandboxes()] if arguments.all else arguments.names

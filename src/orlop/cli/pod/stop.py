@@ -10,7 +10,8 @@ from orlop.cli.parser import Parser
 from orlop.kit import limits
 
 DESCRIPTION = """All its containers at once, then it leaves the network: its addresses and ports are free.
-A stopped one is fine."""
+A stopped one is fine. What `orlop play` declared ends by its own hooks and grace period, and stays so until
+its file is played again."""
 EXAMPLES = ("orlop pod stop web", "orlop pod stop --time 30 web db")
 
 
@@ -29,11 +30,18 @@ def add_arguments(parser: Parser) -> None:
 
 def run(context: Context, arguments: argparse.Namespace) -> int:
     from orlop.pod.stop_sandbox import stop_sandbox
+    from orlop.system.halt import halt, played
 
     pods = context.pods
 
     def stop(name: str) -> None:
-        stop_sandbox(pods, pods.sandbox(name).id, max(0.0, arguments.time))
+        sandbox = pods.sandbox(name)
+        if played(context.node, sandbox.config.uid):
+            import asyncio
+
+            asyncio.run(halt(context.node, [sandbox.config.uid]))
+        else:
+            stop_sandbox(pods, sandbox.id, max(0.0, arguments.time))
         print(name)
 
     return each(context, arguments.names, stop, at_once=True)

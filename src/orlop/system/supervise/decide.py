@@ -1,7 +1,7 @@
 """What to do next with a pod: pure, so that every case is a unit test and no case depends on timing.
 
     not wanted any more  -> stop all, sidecars last and in reverse order; remove; forget
-    completed            -> stop what is left; keep the record
+    halted or completed  -> stop what is left; keep the record
     no usable sandbox    -> drop what is left of it, make one
     otherwise            -> init containers in turn, sidecars kept, main containers kept
 
@@ -30,9 +30,13 @@ from orlop.system.supervise.model import (
 )
 
 
-def decide(rule: PodRule, seen: Seen, state: PodState, *, wanted: bool, now: float) -> Decision:
-    """The next state and orders of a pod. `wanted` is whether it is still declared."""
+def decide(
+    rule: PodRule, seen: Seen, state: PodState, *, wanted: bool, halted: bool = False, now: float
+) -> Decision:
+    """The next state and orders of a pod: `wanted`, `halted` (to be ended and kept), or neither."""
     state = absorb(rule, seen, state, now)
+    if halted:
+        return _finish(rule, seen, state, now)
     if not wanted:
         return _remove(rule, seen, state, now)
     if state.phase not in FINISHED:

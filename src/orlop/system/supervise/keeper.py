@@ -80,7 +80,14 @@ class Keeper:
             seen = await self._pods.observe(self.record.uid)
             self.container_ids = frozenset(container.id for container in seen.containers)
             before = self.state
-            decision = decide(self._rule, seen, before, wanted=self.record.wanted, now=self._clock.now())
+            decision = decide(
+                self._rule,
+                seen,
+                before,
+                wanted=self.record.wanted,
+                halted=self.record.halted,
+                now=self._clock.now(),
+            )
             self.state = decision.state
             await self._save()
             if decision.orders or decision.state == before:

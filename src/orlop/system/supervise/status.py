@@ -32,7 +32,7 @@ class ContainerStatus:
 
 @dataclass(frozen=True)
 class PodStatus:
-    """`phase` is Pending, Running, Succeeded, Failed or Terminating; `restarts` those of all containers."""
+    """`phase`: Pending, Running, Succeeded, Failed, Terminating, Stopped (by hand); `restarts` is the sum."""
 
     name: str
     namespace: str
@@ -68,7 +68,7 @@ def pod_status(record: PodRecord, rule: PodRule, state: PodState, now: float) ->
         name=record.desired.name,
         namespace=record.desired.namespace,
         uid=record.uid,
-        phase=state.phase if record.wanted else "Terminating",
+        phase=state.phase if record.wanted else "Stopped" if record.halted else "Terminating",
         ready=ready,
         restarts=sum(c.restarts for c in containers),
         ip="" if rule.host_network else state.address,
