@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 
 from orlop.kit import limits, locks
 from orlop.pod.context import Pods
@@ -12,8 +11,6 @@ from orlop.pod.records import CREATED, EXITED, LOST, LOST_EXIT_CODE, RUNNING, ST
 TYPE_CHECKING = False  # as typing's, without importing typing
 if TYPE_CHECKING:
     from orlop.runtime.exits import Exit
-
-_PAUSE = 0.01
 
 
 def refreshed(pods: Pods, row: sqlite3.Row) -> sqlite3.Row:
@@ -43,17 +40,10 @@ def settle(pods: Pods, row: sqlite3.Row) -> None:
 
 def record_end(pods: Pods, row: sqlite3.Row, *, patient: bool) -> None:
     """Write down how the container ended. `patient`: wait for conmon to say, which takes it a moment."""
-    exit_ = pods.engine.exit_of(row["id"])
-    deadline = time.monotonic() + limits.EXIT_RECORD
-    while exit_ is None and patient and time.monotonic() < deadline and pods.engine.conmon_pid(row["id"]):
-        time.sleep(_PAUSE)
-        exit_ = pods.engine.exit_of(row["id"])
-    pods.records.update(
-        "containers",
-        row["id"],
-        only_in=(CREATED, STARTING, RUNNING),
-        **end_values(pods, exit_ or pods.engine.exit_of(row["id"]), row["started"]),
-    )
+    engine, identifier = pods.engine, row["id"]
+    exit_ = engine.wait(identifier, limits.EXIT_RECORD) if patient else engine.exit_of(identifier)
+    values = end_values(pods, exit_, row["started"])
+    pods.records.update("containers", identifier, only_in=(CREATED, STARTING, RUNNING), **values)
 
 
 def end_values(pods: Pods, exit_: Exit | None, started: float) -> dict[str, object]:
