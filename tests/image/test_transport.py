@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
+import http.server
+import threading
 import time
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given
@@ -15,10 +18,11 @@ from orlop.image.fake_sink import FakeSink
 from orlop.image.pull import pull
 from orlop.image.registries.load import parse as parse_registries
 from orlop.image.settings import ImageSettings
-from orlop.image.transport import http, retry
+from orlop.image.transport import http as transport
+from orlop.image.transport import retry
 from orlop.image.transport.challenge import Challenge, parse
-from orlop.kit.errors import Denied
-from tests.image.faulty import faulty, status
+from orlop.kit.errors import Denied, Unavailable
+from tests.image.faulty import Faulty, faulty, status
 from tests.support.images import Image, Layer, tar
 
 
@@ -77,10 +81,10 @@ def test_retry_after_is_seconds_or_a_date() -> None:
 def test_the_environments_proxy_is_for_other_machines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
     monkeypatch.setenv("no_proxy", "inside.example")
-    assert http._proxy("https://registry.example/v2/") == "http://proxy.example:3128"
-    assert http._proxy("http://registry.example/v2/") == ""
+    assert transport._proxy("https://registry.example/v2/") == "http://proxy.example:3128"
+    assert transport._proxy("http://registry.example/v2/") == ""
     for host in ("inside.example", "localhost:5000", "127.0.0.1:5000", "[::1]:5000"):
-        assert http._proxy(f"https://{host}/v2/") == ""
+        assert transport._proxy(f"https://{host}/v2/") == ""
 
 
 def test_a_token_that_a_registry_refuses_is_renewed_once() -> None:
@@ -115,3 +119,46 @@ def test_explicit_credentials_are_not_for_mirrors() -> None:
         assert not any("authorization" in headers for _, _, headers in mirror.requests)
         assert len(mirror.asked("manifests/1")) == 1
         assert not any("blobs" in path for _, path, _ in mirror.requests)
+
+
+class _Proxy(http.server.BaseHTTPRequestHandler):
+    """Answers for registry.example with what `served` has."""
+
+    served: Faulty
+    seen: ClassVar[list[str]] = []
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        assert self.headers["Proxy-Authorization"] == "Basic dXNlcjpzZWNyZXQ="
+        self.seen.append(self.path)
+        name = "/".join(self.path.split("/")[-2:])
+        body, media_type = self.served.content.get(name, (b"{}", "application/json"))
+        self.send_response(200)
+        self.send_header("Content-Type", media_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def test_a_pull_goes_through_the_environments_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = Image((Layer(tar({"a": b"b"})),))
+    conf = parse_registries('[[registry]]\nlocation = "registry.example"\ninsecure = true')
+    settings = ImageSettings(backoff=0.01)
+    with faulty(image) as server, http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Proxy) as proxy:
+        _Proxy.served = server
+        threading.Thread(target=proxy.serve_forever, args=(0.02,), daemon=True).start()
+        monkeypatch.setenv("https_proxy", "http://user:secret@127.0.0.1:1")
+        monkeypatch.setenv("http_proxy", f"http://user:secret@127.0.0.1:{proxy.server_address[1]}")
+        done = asyncio.run(
+            pull("registry.example/ship/cargo:1", FakeSink(), registries=conf, settings=settings)
+        )
+        proxy.shutdown()
+    assert done.fetched_layers == 1
+    assert "http://registry.example/v2/ship/cargo/manifests/1" in _Proxy.seen
+    with pytest.raises(Unavailable, match=r"proxy 127\.0\.0\.1:1 fails") as caught:
+        asyncio.run(
+            pull("registry.example/a", FakeSink(), registries=conf, settings=settings, tls_verify=True)
+        )
+    assert "secret" not in str(caught.value)

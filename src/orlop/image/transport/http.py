@@ -143,7 +143,7 @@ class Http:
 
     def __init__(self, settings: ImageSettings) -> None:
         self._settings = settings
-        self._managers: dict[tuple[str, bool], urllib3.PoolManager] = {}
+        self._managers: dict[tuple[str, str, bool], urllib3.PoolManager] = {}
         self._lock = threading.Lock()
         self._sockets = _Sockets()
 
@@ -218,11 +218,12 @@ class Http:
         return response
 
     def _manager(self, url: str, insecure: bool) -> urllib3.PoolManager:
-        host = urllib.parse.urlsplit(url).netloc
+        scheme, host, *_ = urllib.parse.urlsplit(url)
+        key = scheme, host, insecure
         with self._lock:
-            manager = self._managers.get((host, insecure))
+            manager = self._managers.get(key)
             if manager is None:
-                manager = self._managers[host, insecure] = self._new_manager(url, host, insecure)
+                manager = self._managers[key] = self._new_manager(url, host, insecure)
             return manager
 
     def _timeout(self, *, quick: bool) -> urllib3.Timeout:
@@ -234,7 +235,12 @@ class Http:
         if url.startswith("https:"):
             options["ssl_context"] = context_for(host, verify=not insecure)
         proxy = _proxy(url)
-        manager = urllib3.ProxyManager(proxy, **options) if proxy else urllib3.PoolManager(**options)
+        if proxy:
+            userinfo = urllib.parse.unquote(urllib.parse.urlsplit(proxy).netloc.rpartition("@")[0])
+            login = urllib3.make_headers(proxy_basic_auth=userinfo) if userinfo else {}
+            manager: urllib3.PoolManager = urllib3.ProxyManager(proxy, proxy_headers=login, **options)
+        else:
+            manager = urllib3.PoolManager(**options)
         manager.pool_classes_by_scheme = _tracking_pools(self._sockets)
         return manager
 
@@ -335,6 +341,9 @@ def _broken(url: str, error: Exception) -> Broken:
             f"put its CA into /etc/containers/certs.d/{host}/ca.crt, or make it insecure in registries.conf"
         )
         return Broken(host, f"TLS failed: {words}", hint=hint, lasting=True)
+    if isinstance(error, urllib3.exceptions.ProxyError):
+        cause = f"the proxy {_without_password(_proxy(url))} fails: {words}"
+        return Broken(host, cause, hint="check https_proxy, http_proxy and no_proxy", absent=True)
     if isinstance(error, urllib3.exceptions.NameResolutionError):
         return Broken(
             host, "the name does not resolve", hint="check the name and the machine's DNS", absent=True
@@ -350,3 +359,7 @@ def _broken(url: str, error: Exception) -> Broken:
     if isinstance(error, urllib3.exceptions.LocationValueError | ValueError):
         return Broken(host, f"is no usable address: {words}", hint="check the name", lasting=True)
     return Broken(host, f"the connection broke: {words}", hint="try again")
+
+
+def _without_password(proxy: str) -> str:
+    return urllib.parse.urlsplit(proxy).netloc.rpartition("@")[2]
