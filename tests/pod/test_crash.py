@@ -94,6 +94,21 @@ def test_containers_survive_the_process_that_made_them(node: Node) -> None:
         assert container.state in ("running", "exited")  # its stop may have been sent already
 
 
+def test_two_processes_that_ask_for_the_same_pod_get_the_same(node: Node) -> None:
+    argv = [sys.executable, "-m", "tests.pod.workload", node.root, node.state, node.config, "join", "same"]
+    children = [subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(2)]
+    for child in children:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"go\n"
+    for child in children:
+        assert child.stdin is not None
+        child.stdin.write(b"x")
+        child.stdin.flush()
+    said = {child.communicate(timeout=60)[0] for child in children}
+    assert len(said) == 1
+    assert len(said.pop().split()) == 2
+
+
 def test_an_end_that_nobody_watched_is_known_afterwards(node: Node) -> None:
     with opened(node) as pods:
         container = started(pods, shell("sleep 0.3; exit 6"))

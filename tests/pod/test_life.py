@@ -111,6 +111,28 @@ def test_a_stop_signal_grace_and_then_a_kill(pods: Pods) -> None:
     assert pods.container(own.id).exit_code == 9
 
 
+def test_a_forced_removal_does_not_wait_for_the_grace_of_a_stop(pods: Pods) -> None:
+    deaf = started(pods, shell("trap '' TERM; while :; do sleep 1; done"))
+    stopping = threading.Thread(target=stop_container, args=(pods, deaf.id, 600))
+    stopping.start()
+    remove_container(pods, deaf.id, force=True)
+    stopping.join(30)
+    assert not stopping.is_alive()
+    with pytest.raises(NotFound):
+        pods.container(deaf.id)
+
+
+def test_pins_are_in_a_private_mount_that_goes_with_the_last_pod(node: Node, pods: Pods) -> None:
+    sandbox = run_sandbox(pods, pod())
+    place = node.in_state("namespaces")
+    with open("/proc/self/mountinfo", encoding="utf-8") as stream:
+        (line,) = [line for line in stream if line.split()[4] == place]
+    assert "shared:" not in line
+    remove_sandbox(pods, sandbox.id)
+    assert mounts_below(node) == []
+    assert not os.path.exists(place)
+
+
 def test_a_running_container_is_only_removed_by_force(pods: Pods) -> None:
     container = started(pods, sleeper())
     with pytest.raises(Conflict, match="runs"):
