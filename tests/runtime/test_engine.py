@@ -118,7 +118,7 @@ def test_a_profile_of_the_user_is_obeyed(bench: Bench) -> None:
 def test_a_privileged_container_has_what_this_process_has(bench: Bench) -> None:
     text = bench.sh("cat /proc/self/status; ls /dev", security=Security(privileged=True))
     with open("/proc/self/status", encoding="ascii") as stream:
-        own = [line.strip() for line in stream if line.startswith("CapPrm")][0]
+        own = next(line.strip() for line in stream if line.startswith("CapPrm"))
     assert own.replace("CapPrm", "CapEff") in text
     assert "Seccomp:\t0" in text
     assert "loop-control" in text or len(text.splitlines()) > 60
@@ -169,7 +169,8 @@ def test_mounts_devices_and_parts_of_volumes(bench: Bench) -> None:
         stream.write("inside")
     os.symlink("/etc", f"{volume}/out")
     text = bench.sh(
-        "cat /data/file; touch /data/x 2>&1; test -d /made/deep && echo made; mount | grep ' /scratch '; ls /dev/mem2",
+        "cat /data/file; touch /data/x 2>&1; test -d /made/deep && echo made; mount | grep ' /scratch ';"
+        "ls /dev/mem2",
         mounts=(
             Mount("/data", volume, read_only=True, sub_path="part"),
             Mount("/made", volume, sub_path="new"),

@@ -106,9 +106,10 @@ def _read(root: int, path: str) -> str:
         raise InvalidInput(
             path, f"cannot be read in the image: {error.strerror}", hint="mend the image"
         ) from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise InvalidInput(path, "is no regular file in the image", hint="do not trust this image")
     with open(descriptor, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise InvalidInput(path, "is no regular file in the image", hint="do not trust this image")
         data = stream.read(limits.ETC_PASSWD_SIZE + 1)
     if len(data) > limits.ETC_PASSWD_SIZE:
         raise LimitExceeded(
