@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 
@@ -91,6 +92,7 @@ def _followed(context: Context, running: Running, config: ContainerConfig) -> in
     from orlop.cli.container.streams import OutputClosed, Streams
     from orlop.cli.container.terminal import Detached
 
+    gc.enable()
     pods, identifier = context.pods, running.container_id
     assert running.session is not None
     streams = Streams(
@@ -115,6 +117,10 @@ def _followed(context: Context, running: Running, config: ContainerConfig) -> in
     ended = running.wait()
     if config.remove:
         running.remove()
+    else:
+        from orlop.pod.stop_sandbox import stop_sandbox
+
+        stop_sandbox(pods, running.sandbox_id)  # its addresses and ports are free; what it wrote stays
     return exit_code(ended.state, ended.exit_code)
 
 

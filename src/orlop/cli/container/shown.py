@@ -34,7 +34,9 @@ def status(container: Container, now: float) -> str:
 
 
 def ports(sandbox: Sandbox) -> str:
-    """`8080->80/tcp`, the address before it where there is one."""
+    """`8080->80/tcp`, the address before it where there is one; nothing once the pod was stopped."""
+    if sandbox.state != "ready":
+        return ""
     shown = []
     for port in sandbox.config.ports:
         address = f"[{port.host_ip}]" if ":" in port.host_ip else port.host_ip
@@ -72,7 +74,7 @@ def as_json(container: Container, sandbox: Sandbox) -> dict[str, object]:
         "created": stamp(container.created),
         "started": stamp(container.started),
         "finished": stamp(container.finished),
-        "ips": list(sandbox.addresses.ips),
+        "ips": list(sandbox.addresses.ips) if sandbox.state == "ready" else [],
         "ports": [vars(port) for port in sandbox.config.ports],
         "labels": dict(config.labels),
         "log_path": container.log_path,

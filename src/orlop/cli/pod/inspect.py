@@ -27,7 +27,8 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
 
     def look(name: str) -> None:
         sandbox = context.pods.sandbox(name)
-        base = shown.as_json(sandbox, context.pods.containers(sandbox.id))
+        pods = [pod for pod in shown.everything(context) if pod.sandbox == sandbox]
+        base = shown.as_json(pods[0] if pods else shown.Pod(sandbox, (), None))
         found.append({**base, "addresses": plain(sandbox.addresses), "config": plain(sandbox.config)})
 
     code = each(context, arguments.names, look)

@@ -11,7 +11,8 @@ from orlop.cli.output import ago, emit, table
 from orlop.cli.parser import Parser
 from orlop.cli.pod import shown
 
-DESCRIPTION = "CONTAINERS counts those that run, and all."
+DESCRIPTION = """What was played and what `orlop run` made. RUNNING counts the containers that run, and all;
+played pods are also listed while they wait for their start."""
 EXAMPLES = ("orlop pod list", "orlop pod list --quiet", "orlop pod list --output json")
 JSON = f"a list of objects: {shown.KEYS}."
 
@@ -22,32 +23,35 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(context: Context, arguments: argparse.Namespace) -> int:
-    pods = context.pods
-    sandboxes = pods.sandboxes()
-    containers = pods.containers()
-    inside = {s.id: [c for c in containers if c.sandbox_id == s.id] for s in sandboxes}
+    pods = shown.everything(context)
     if context.json:
-        emit([shown.as_json(sandbox, inside[sandbox.id]) for sandbox in sandboxes])
+        emit([shown.as_json(pod) for pod in pods])
         return 0
     length = None if arguments.no_trunc else 12
     if arguments.quiet:
-        for sandbox in sandboxes:
-            print(sandbox.id[:length])
+        for pod in pods:
+            if pod.sandbox is not None:
+                print(pod.sandbox.id[:length])
         return 0
     now = time.time()
-    rows = []
-    for sandbox in sandboxes:
-        running = sum(container.state == "running" for container in inside[sandbox.id])
-        rows.append(
-            (
-                sandbox.id[:length],
-                sandbox.config.name,
-                "Ready" if sandbox.state == "ready" else "Not ready",
-                f"{running}/{len(inside[sandbox.id])}",
-                ", ".join(sandbox.addresses.ips) or f"({sandbox.config.network})",
-                ports(sandbox),
-                ago(sandbox.created, now),
-            )
-        )
-    table(("POD ID", "NAME", "STATUS", "CONTAINERS", "ADDRESS", "PORTS", "CREATED"), rows)
+    headers = ("POD ID", "NAME", "STATUS", "READY", "RUNNING", "RESTARTS", "ADDRESS", "PORTS", "CREATED")
+    table(headers, [_row(pod, length, now) for pod in pods])
     return 0
+
+
+def _row(pod: shown.Pod, length: int | None, now: float) -> tuple[str, ...]:
+    status, sandbox = pod.status, pod.sandbox
+    reason = f" ({status.reason})" if status is not None and status.reason else ""
+    running = sum(container.state == "running" for container in pod.containers)
+    name = sandbox.config.name if sandbox is not None else status.name if status is not None else ""
+    return (
+        sandbox.id[:length] if sandbox is not None else "-",
+        name,
+        pod.phase + reason,
+        "yes" if pod.ready else "no",
+        f"{running}/{len(pod.containers)}",
+        str(status.restarts) if status is not None else "0",
+        ", ".join(shown.addresses(pod)) or "-",
+        ports(sandbox) if sandbox is not None else "",
+        ago(sandbox.created, now) if sandbox is not None else "",
+    )
