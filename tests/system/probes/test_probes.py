@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import ssl
-from collections.abc import Coroutine
+import time
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -32,25 +32,10 @@ from orlop.system.probes.model import (
     tally,
 )
 from orlop.system.probes.tcp import ask_tcp
+from tests.support.blocking import run
 from tests.system.probes.servers import answering, http
 
-T = TypeVar("T")
 HERE = "127.0.0.1"
-
-
-def run(work: Coroutine[Any, Any, T]) -> T:
-    """On a loop that reports whatever blocks it."""
-
-    async def watched() -> T:
-        loop = asyncio.get_running_loop()
-        loop.slow_callback_duration = 0.5
-        blocked: list[str] = []
-        loop.set_exception_handler(lambda _, context: blocked.append(str(context)))
-        result = await work
-        assert not blocked
-        return result
-
-    return asyncio.run(watched(), debug=True)
 
 
 @pytest.mark.parametrize(
@@ -292,3 +277,11 @@ def test_the_first_question_waits_for_the_initial_delay_only() -> None:
     probe = Probe(SleepAction(0), initial_delay=5, period=10)
     assert next_time(probe, started=100, last=0) == 105
     assert next_time(probe, started=100, last=105) == 115
+
+
+def test_a_loop_that_is_blocked_fails_a_test() -> None:
+    async def story() -> None:
+        time.sleep(0.2)
+
+    with pytest.raises(AssertionError, match="the loop was blocked"):
+        run(story(), limit=0.1)

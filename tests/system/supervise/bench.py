@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 from orlop.kit.clock import ManualClock
 from orlop.kit.node import Node
@@ -27,6 +29,23 @@ def desired(*containers: Container, name: str = "web", content: str = "1", **spe
     return DesiredPod(uid="", owner=f"Pod/default/{name}", pod=pod, content=content, volume_data="")
 
 
+class Threads(ThreadPoolExecutor):
+    """Knows whether one of its threads works, or has a result that the loop has not seen."""
+
+    def __init__(self) -> None:
+        super().__init__(8)
+        self._given: list[Future[Any]] = []
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future = super().submit(fn, *args, **kwargs)
+        self._given.append(future)
+        return future
+
+    def idle(self) -> bool:
+        self._given = [future for future in self._given if not future.done()]
+        return not self._given
+
+
 class Bench:
     """`kill` ends the supervisor as SIGKILL does; `begin` starts a successor over the same records."""
 
@@ -37,6 +56,8 @@ class Bench:
         self.records = Records(node)
         self.keeper: Keeper
         self.task: asyncio.Task[None] | None = None
+        self._threads = Threads()
+        asyncio.get_running_loop().set_default_executor(self._threads)
 
     def record(self) -> PodRecord:
         return self.records.pods()[-1]
@@ -74,12 +95,13 @@ class Bench:
             done += step
 
     async def _idle(self) -> None:
-        """Wait until nothing happens any more at this instant."""
+        """Wait until nothing happens any more at this instant: no thread works, no task is about to run."""
         quiet = 0
-        while quiet < 3:
+        while quiet < 40:
             before = (len(self.pods.calls), self.keeper.state)
-            await asyncio.sleep(0.004)
-            quiet = quiet + 1 if before == (len(self.pods.calls), self.keeper.state) else 0
+            await asyncio.sleep(0 if self._threads.idle() else 0.001)
+            still = self._threads.idle() and before == (len(self.pods.calls), self.keeper.state)
+            quiet = quiet + 1 if still else 0
 
 
 @contextlib.asynccontextmanager

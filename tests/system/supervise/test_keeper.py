@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 
 from orlop.kit.errors import NotFound, ProcessFailed, Unavailable
 from orlop.system.kube import model as kube
+from tests.support import blocking
 from tests.system.supervise.bench import Bench, bench, container, desired
 
 Story = Callable[[Bench], Awaitable[None]]
@@ -23,7 +23,7 @@ def tell(tmp_path: Path) -> Callable[[Story], None]:
             async with bench(tmp_path) as made:
                 await story(made)
 
-        asyncio.run(main(), debug=False)
+        blocking.run(main())
 
     return run
 

@@ -23,6 +23,7 @@ from orlop.system.supervise.control import NotRunning, call
 from orlop.system.supervise.fake_pods import FakePods
 from orlop.system.supervise.supervise import supervise
 from orlop.system.supervise.watch import Watch
+from tests.support import blocking
 from tests.system.supervise.bench import container, desired
 
 
@@ -72,7 +73,7 @@ def run(story: Callable[[], Awaitable[None]]) -> None:
     async def main() -> None:
         await asyncio.wait_for(story(), 30)
 
-    asyncio.run(main())
+    blocking.run(main())
 
 
 def test_what_is_declared_runs_and_what_is_not_wanted_goes(node: Node) -> None:
