@@ -17,8 +17,11 @@ import pytest
 
 from orlop.kit import process
 from orlop.system.play import play
+from orlop.system.play_down import play_down
 from orlop.system.records import Records
 from orlop.system.supervise import start
+from orlop.system.supervise.supervise import supervise
+from tests.pod.test_crash import reboot
 from tests.system.playing import CALM, Playing, container, deployment, playing, pod
 from tests.system.probes.test_probes import health
 
@@ -300,3 +303,28 @@ def grpc_server() -> Iterator[int]:
     finally:
         over.set()
         thread.join()
+
+
+def test_after_a_reboot_everything_is_started_again(played: Playing, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next boot's supervisor runs in this process, which believes in another boot."""
+    job = container("job", "echo done")
+    played.play(pod("web"), pod("job", job, restartPolicy="Never"), wait=0)
+    played.until(lambda: played.status("job").phase == "Succeeded" and played.status("web").ready)
+    before = played.running()["web/app"]
+    played.kill_supervisor()
+    reboot(played.pods, [before.pid])
+    monkeypatch.setattr("orlop.kit.node.boot_id", lambda: "the next boot")
+
+    async def next_boot() -> None:
+        ready = asyncio.Event()
+        task = asyncio.create_task(supervise(played.node, played.config, ready=ready.set))
+        await asyncio.wait_for(ready.wait(), 20)
+        await asyncio.to_thread(played.until, lambda: played.status("web").ready)
+        assert played.status("web").restarts == 1
+        assert played.status("web").containers[0].last_reason == "Lost"
+        assert played.status("job").phase == "Succeeded"
+        await play_down(played.node, everything=True, wait=30)
+        await start.stop(played.node)
+        await task
+
+    asyncio.run(next_boot())

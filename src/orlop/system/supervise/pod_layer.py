@@ -89,8 +89,13 @@ class PodLayer:
             except (NotFound, InvalidInput, Denied) as error:
                 raise Unusable(error.subject, error.cause, hint=error.hint) from error
             made = create_container(self._pods, sandbox_id, config)
-            if made.state == "created":
+            if made.state != "created":
+                return
+            try:
                 start_container(self._pods, made.id)
+            except OrlopError:
+                remove_container(self._pods, made.id, force=True)  # else its monitor stays
+                raise
 
         await in_thread(start)
 
