@@ -17,6 +17,7 @@ from orlop.pod.exec_container import exec_sync
 from orlop.pod.model import ContainerConfig
 from orlop.pod.remove_container import remove_container
 from orlop.pod.remove_sandbox import remove_sandbox
+from orlop.pod.run import run_once
 from orlop.pod.run_sandbox import run_sandbox
 from orlop.pod.start_container import start_container
 from orlop.pod.stop_container import stop_container
@@ -25,7 +26,7 @@ from orlop.pod.wait_container import wait_container
 from orlop.runtime.model import Mount, Resources, Security
 from tests.pod.make import output, pod, shell, sleeper, started
 from tests.support.images import busybox_image
-from tests.support.node import leaks, mounts_below, opened, put_image
+from tests.support.node import leaks, mounts_below, opened, put_image, temporary_node
 
 pytestmark = pytest.mark.host
 
@@ -264,3 +265,16 @@ def test_limits_of_the_pod_as_a_whole_are_set_and_go_with_it(pods: Pods) -> None
     ended = wait_container(pods, started(pods, eat, sandbox).id, 60)
     assert ended.exit_code != 0
     remove_sandbox(pods, sandbox.id)
+
+
+def test_runc_by_configuration_gives_the_same_life() -> None:
+    with temporary_node(config='[runtime]\npath = "runc"\n') as node, opened(node) as pods:
+        sandbox = run_sandbox(pods, pod(shared_pid=True, network="pod"))
+        container = started(pods, sleeper(), sandbox)
+        assert exec_sync(pods, container.id, ("echo", "hi")).stdout == b"hi\n"
+        stop_container(pods, container.id, 10)
+        assert pods.container(container.id).exit_code == 7
+        brief = run_once(pods, pod("brief"), shell("echo out; exit 4", remove=True), attached=True)
+        assert brief.wait(20).exit_code == 4
+        brief.remove()
+        remove_sandbox(pods, sandbox.id)

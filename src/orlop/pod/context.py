@@ -44,7 +44,7 @@ class Pods:
         self._network: Network | None = None
         self._opening = threading.RLock()
         boot, unfinished, removable = self.records.unfinished()
-        if boot != self.boot or unfinished or (removable and _any_ended(removable)):
+        if boot != self.boot or any(map(self.is_free, unfinished)) or (removable and _any_ended(removable)):
             from orlop.pod import recover
 
             recover.on_open(self, boot=boot)
@@ -136,6 +136,11 @@ class Pods:
 
     def claim_path(self, identifier: str) -> str:
         return self.node.in_state("locks", "pods", identifier)
+
+    def is_free(self, identifier: str) -> bool:
+        """Whether nobody is at work on the object of this ID."""
+        with locks.attempt(self.claim_path(identifier)) as held:
+            return held
 
     def release_claim(self, identifier: str) -> None:
         """Take the lock's file away, once the object's row is gone."""

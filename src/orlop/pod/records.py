@@ -73,16 +73,16 @@ class Records:
     def __init__(self, path: str) -> None:
         self.database = Database(path, MIGRATIONS)
 
-    def unfinished(self) -> tuple[str, bool, list[tuple[int, int]]]:
+    def unfinished(self) -> tuple[str, list[str], list[tuple[int, int]]]:
         """What a look at the records tells about dead processes and past boots.
 
-        The boot of the last recovery ("" before the first); whether a row is in a state that somebody must be
-        at work on; (pid, pid_start) of the containers that are to be removed after their end.
+        The boot of the last recovery ("" before the first); the IDs of objects that somebody must be at work
+        on; (pid, pid_start) of the containers that are to be removed after their end.
         """
         boot, unfinished, removing = self.database.query(
             "SELECT (SELECT value FROM facts WHERE name = 'boot'),"
-            " EXISTS (SELECT 1 FROM sandboxes WHERE state <> 'ready' AND held = 1)"
-            " OR EXISTS (SELECT 1 FROM containers WHERE state IN ('creating', 'starting', 'removing')),"
+            " (SELECT group_concat(id) FROM (SELECT id FROM sandboxes WHERE state <> 'ready' AND held = 1"
+            " UNION ALL SELECT id FROM containers WHERE state IN ('creating', 'starting', 'removing'))),"
             " EXISTS (SELECT 1 FROM containers WHERE remove = 1)"
         )[0]
         found: list[tuple[int, int]] = []
@@ -91,7 +91,7 @@ class Records:
                 "SELECT pid, pid_start FROM containers WHERE remove = 1 AND state IN ('running', 'exited')"
             )
             found = [(row[0], row[1]) for row in rows]
-        return boot or "", bool(unfinished), found
+        return boot or "", unfinished.split(",") if unfinished else [], found
 
     def insert(self, table: str, *rows: dict[str, object]) -> bool:
         """Add rows in one transaction; False where an object of that identity is there already."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from orlop.kit import limits, locks
+from orlop.kit import limits
 from orlop.pod.context import Pods
 from orlop.pod.records import CREATED, EXITED, LOST, LOST_EXIT_CODE, RUNNING, STARTING
 
@@ -20,7 +20,7 @@ def refreshed(pods: Pods, row: sqlite3.Row) -> sqlite3.Row:
         record_end(pods, row, patient=True)
     elif state == CREATED and not alive(row["pid"], row["pid_start"]):
         record_end(pods, row, patient=False)
-    elif state == STARTING and _claim_is_free(pods, row["id"]):
+    elif state == STARTING and pods.is_free(row["id"]):
         settle(pods, row)
     else:
         return row
@@ -84,8 +84,3 @@ def start_time(pid: int) -> int:
 def alive(pid: int, started: int) -> bool:
     """Whether this very process still runs (a zombie does not)."""
     return pid > 0 and started > 0 and start_time(pid) == started
-
-
-def _claim_is_free(pods: Pods, identifier: str) -> bool:
-    with locks.attempt(pods.claim_path(identifier)) as held:
-        return held
