@@ -6,7 +6,6 @@ import abc
 import contextlib
 import errno
 import os
-import signal
 import time
 
 from orlop.kit.errors import Conflict, InvalidInput
@@ -18,6 +17,7 @@ ROOT = "/sys/fs/cgroup"
 MONITORS = "conmon"
 _TRIES = 200
 _PAUSE = 0.01
+_SIGKILL = 9  # the module signal costs 1 ms of `orlop run`
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class Cgroups(abc.ABC):
                 return
             for pid in pids:
                 with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+                    os.kill(pid, _SIGKILL)
             time.sleep(_PAUSE)  # the kernel says nothing when a v1 group empties
 
     def remove(self, path: str) -> None:

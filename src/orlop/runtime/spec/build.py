@@ -52,7 +52,7 @@ def config(spec: ContainerSpec, machine: Machine, sources: Mapping[int, str]) ->
         "ociVersion": machine.features.spec_version,
         "process": process.process(spec, user, held, machine.rights),
         "root": {"path": spec.root, "readonly": security.read_only_root},
-        "mounts": mounts.mounts(spec, unified=machine.unified, sources=sources),
+        "mounts": mounts.mounts(spec, sources=sources),
         "annotations": annotations_.checked(spec.annotations),
         "linux": {
             "namespaces": linux.namespaces(spec.namespaces, unified=machine.unified),

@@ -12,9 +12,9 @@ from orlop.runtime.model import ContainerSpec, Mount
 _PROPAGATIONS = ("rprivate", "rslave", "rshared", "private", "slave", "shared")
 
 
-def mounts(spec: ContainerSpec, *, unified: bool, sources: Mapping[int, str]) -> list[dict[str, object]]:
+def mounts(spec: ContainerSpec, *, sources: Mapping[int, str]) -> list[dict[str, object]]:
     """`mounts`. `sources` replaces the source of the mount with that index."""
-    listed = {str(mount["destination"]): mount for mount in _defaults(spec, unified=unified)}
+    listed = {str(mount["destination"]): mount for mount in _defaults(spec)}
     for index, mount in enumerate(spec.mounts):
         place = destination(mount.destination)
         listed.pop(place, None)
@@ -41,10 +41,9 @@ def destination(path: str) -> str:
     return normal
 
 
-def _defaults(spec: ContainerSpec, *, unified: bool) -> list[dict[str, object]]:
+def _defaults(spec: ContainerSpec) -> list[dict[str, object]]:
     privileged = spec.security.privileged
     how = "rw" if privileged else "ro"
-    cgroup = "cgroup" if not unified else "cgroup2"
     listed = [
         _mount("/proc", "proc", "proc", "nosuid", "noexec", "nodev"),
         _mount("/dev", "tmpfs", "tmpfs", "nosuid", "strictatime", "mode=755", "size=65536k"),
@@ -61,7 +60,7 @@ def _defaults(spec: ContainerSpec, *, unified: bool) -> list[dict[str, object]]:
         ),
         _mount("/dev/mqueue", "mqueue", "mqueue", "nosuid", "noexec", "nodev"),
         _mount("/sys", "sysfs", "sysfs", "nosuid", "noexec", "nodev", how),
-        _mount("/sys/fs/cgroup", cgroup, "cgroup", "nosuid", "noexec", "nodev", "relatime", how),
+        _mount("/sys/fs/cgroup", "cgroup", "cgroup", "nosuid", "noexec", "nodev", "relatime", how),
     ]
     if spec.namespaces.ipc == "host":
         listed.append(_mount("/dev/shm", "bind", "/dev/shm", "rbind", "rw"))  # noqa: S108 the pod's own
