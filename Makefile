@@ -28,7 +28,7 @@ test-vm: $(STAMPS)/developer $(STAMPS)/test-packages ## the same program in a st
 bench: $(STAMPS)/developer $(STAMPS)/test-packages ## measure against podman and containerd, print the ratios
 	@$(BIN)/python -m bench
 
-docs: $(STAMPS)/developer ## write anew what is generated from the source: docs/cli.md, man pages
+docs: $(STAMPS)/developer ## write anew what is generated from the source: docs/cli.md, docs/play.md
 	@$(BIN)/python -m tools.docs
 
 wheel: $(STAMPS)/developer ## build dist/orlop-*.whl

@@ -10,7 +10,7 @@ from tools import hello, machine, up
 
 def main() -> int:
     try:
-        up.orlop("node", "down", "--purge")
+        up.orlop("node", "down")
         if hello.stop():
             print(f"  stopped the registry at {hello.ADDRESS}")
         machine.undo()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from orlop.kit.errors import InvalidInput
 from orlop.kit.node import DEFAULT_CONFIG, DEFAULT_ROOT, DEFAULT_STATE, Node
 
 TYPE_CHECKING = False  # as typing's
@@ -13,6 +14,15 @@ if TYPE_CHECKING:
     from orlop.kit.config import Config
     from orlop.pod.context import Pods
     from orlop.store.store import Store
+
+#: Sections of the configuration file and the layers that own them (docs/configuration.md).
+SECTIONS = {
+    "image": "orlop.image.settings.ImageSettings",
+    "network": "orlop.network.settings.NetworkSettings",
+    "runtime": "orlop.runtime.engine.RuntimeSettings",
+    "store": "orlop.store.model.StoreSettings",
+    "supervise": "orlop.system.supervise.logs.LogSettings",
+}
 
 
 class Context:
@@ -45,7 +55,15 @@ class Context:
         if self._config is None:
             from orlop.kit.config import Config
 
-            self._config = Config.load(self.node)
+            config = Config.load(self.node)
+            for section in config.sections():
+                if section not in SECTIONS:
+                    raise InvalidInput(
+                        f"[{section}] of {self.node.config}",
+                        "no such section",
+                        hint=f"known sections: {', '.join(SECTIONS)}",
+                    )
+            self._config = config
         return self._config
 
     @property
