@@ -207,6 +207,15 @@ def test_commands_run_in_it_with_exact_codes_and_output(bench: Bench) -> None:
         bench.engine.exec_sync(identifier, Process(args=("/etc/passwd",)))
 
 
+def test_commands_are_confined_as_the_container_is(bench: Bench) -> None:
+    identifier = bench.start(bench.spec("sleep", "100"))
+    done = bench.engine.exec_sync(identifier, Process(args=("cat", "/proc/self/status")))
+    assert b"Seccomp:\t2" in done.stdout
+    assert b"CapEff:\t00000000000005fb" in done.stdout
+    refused = bench.engine.exec_sync(identifier, Process(args=("unshare", "-m", "true")))
+    assert refused.exit_code != 0
+
+
 def test_a_slow_command_is_killed_with_its_children_and_the_container_goes_on(bench: Bench) -> None:
     identifier = bench.start(bench.spec("sleep", "100"))
     before = bench.engine.cgroups.pids(f"{bench.pod}/{identifier}")
