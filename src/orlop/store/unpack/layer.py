@@ -10,15 +10,13 @@ the network and the disk do.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import hashlib
-import os
 import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from orlop.image.digest import Digest
-from orlop.kit import kernel, limits
+from orlop.kit import limits
 from orlop.kit.errors import Corrupt, LimitExceeded, OrlopError, Unavailable
 from orlop.kit.value import dataclass
 from orlop.store.errors import HostileArchive
@@ -28,16 +26,13 @@ from orlop.store.unpack.channel import Channel, Stopped
 from orlop.store.unpack.decompress import decompressed
 from orlop.store.unpack.extract import Extractor
 from orlop.store.unpack.listing import Listing
+from orlop.store.unpack.write_back import WriteBack
 
 if TYPE_CHECKING:
     from orlop.image.sink import Reader
 
 _READ = 256 * limits.KIB
 _QUEUED = 8  # pieces between two threads
-_WRITE_BACK = 8 * limits.MIB  # of one file, before the disk is asked to begin
-_SYNC_FILE_RANGE_WRITE = 2
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(frozen=True)
@@ -169,23 +164,24 @@ class _Unpacking:
     # -- the calling thread ------------------------------------------------------------------------------
 
     def _extract(self) -> Unpacked:
+        write_back = WriteBack(self._folder)
         extractor = Extractor(
             self._folder,
             self._subject,
             unpacked_limit=self._settings.layer_unpacked_limit,
             entries_limit=self._settings.layer_entries_limit,
-            on_written=_begin_write_back,
+            on_written=write_back.written,
         )
         try:
             extractor.run(tar.Archive(self._piece, self._subject))
             while self._piece() is not None:  # what follows the archive's end is part of its digest
                 pass
-            with contextlib.closing(_Folder(self._folder)) as folder:
-                kernel.syncfs(folder.number)
+            write_back.finish()
         except OSError as error:
             raise _machine(error, self._subject) from error
         finally:
             extractor.close()
+            write_back.close()
         return Unpacked(
             extractor.size, len(extractor.listing), self._packed, extractor.opaque_root, extractor.listing
         )
@@ -201,29 +197,9 @@ class _Unpacking:
                 return
 
 
-class _Folder:
-    def __init__(self, path: str) -> None:
-        self.number = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-
-    def close(self) -> None:
-        os.close(self.number)
-
-
 def _items(channel: Channel[bytes]) -> Iterator[bytes]:
     while (item := channel.get()) is not None:
         yield item
-
-
-def _begin_write_back(file: int, before: int, count: int) -> None:
-    """Let the disk begin with a large file while the rest of it comes: syncfs then has little left to do."""
-    start, end = before // _WRITE_BACK, (before + count) // _WRITE_BACK
-    if end > start:
-        _libc.sync_file_range(
-            file,
-            ctypes.c_int64(start * _WRITE_BACK),
-            ctypes.c_int64((end - start) * _WRITE_BACK),
-            _SYNC_FILE_RANGE_WRITE,
-        )
 
 
 def _machine(error: OSError, subject: str) -> OrlopError:

@@ -6,6 +6,7 @@ pieces in which they came (no copies), and knows all three sparse formats.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 
 from orlop.kit import limits
@@ -14,6 +15,7 @@ from orlop.store.unpack import pax
 
 BLOCK = 512
 _ZEROS = bytes(BLOCK)
+_OCTAL_DIGITS = frozenset(b"01234567")
 REGULAR, HARD_LINK, SYMLINK, CHAR, BLOCK_DEVICE, FOLDER, FIFO = b"0", b"1", b"2", b"3", b"4", b"5", b"6"
 _SPARSE = b"S"
 _KNOWN = frozenset((REGULAR, HARD_LINK, SYMLINK, CHAR, BLOCK_DEVICE, FOLDER, FIFO))
@@ -192,13 +194,10 @@ class Archive:
             if field[0] & 0x40:
                 value -= 1 << (8 * len(field) - 1)
         else:
-            text = field.partition(b"\0")[0].strip(b" ")
             try:
-                value = int(text, 8) if text else 0
+                return _octal(field)
             except ValueError:
-                raise self._corrupt(f"a header's number is not one: {text!r}") from None
-            if b"_" in text or b"-" in text:
-                raise self._corrupt(f"a header's number is not one: {text!r}")
+                raise self._corrupt(f"a header's number is not one: {field!r}") from None
         if value < 0 and not signed:
             raise self._corrupt(f"a header's number is negative: {value}")
         return value
@@ -328,6 +327,14 @@ class Archive:
 
     def _corrupt(self, why: str) -> Corrupt:
         return Corrupt(self._subject, f"its archive is broken: {why}", hint="pull again, or build it again")
+
+
+@functools.lru_cache(maxsize=4096)  # modes, owners and most times come again and again
+def _octal(field: bytes) -> int:
+    text = field.partition(b"\0")[0].strip(b" ")
+    if not _OCTAL_DIGITS.issuperset(text):
+        raise ValueError
+    return int(text, 8) if text else 0
 
 
 def _rounded(size: int) -> int:
