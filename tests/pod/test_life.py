@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 import threading
 from dataclasses import replace
 
@@ -10,6 +12,7 @@ import pytest
 
 from orlop.kit.errors import Conflict, InvalidInput, NotFound
 from orlop.kit.node import Node
+from orlop.network.model import PortMapping
 from orlop.pod import namespaces
 from orlop.pod.context import Pods
 from orlop.pod.create_container import create_container
@@ -24,7 +27,7 @@ from orlop.pod.stop_container import stop_container
 from orlop.pod.stop_sandbox import stop_sandbox
 from orlop.pod.wait_container import wait_container
 from orlop.runtime.model import Mount, Resources, Security
-from tests.pod.make import output, pod, shell, sleeper, started
+from tests.pod.make import eventually, output, pod, shell, sleeper, started
 from tests.support.images import busybox_image
 from tests.support.node import leaks, mounts_below, opened, put_image, temporary_node
 
@@ -278,3 +281,26 @@ def test_runc_by_configuration_gives_the_same_life() -> None:
         assert brief.wait(20).exit_code == 4
         brief.remove()
         remove_sandbox(pods, sandbox.id)
+
+
+def test_a_host_port_leads_into_the_pod_and_is_free_again_afterwards(node: Node, pods: Pods) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    config = pod(network="pod", ports=(PortMapping(port, 80),))
+    sandbox = run_sandbox(pods, config)
+    started(pods, shell("mkdir /w; echo aboard > /w/index.html; exec httpd -f -p 80 -h /w"), sandbox)
+
+    def answers() -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 2) as client:
+            client.sendall(b"GET /index.html HTTP/1.0\r\n\r\n")
+            client.settimeout(5)
+            return b"aboard" in b"".join(iter(lambda: client.recv(4096), b""))
+        return False
+
+    eventually(answers)
+    with pytest.raises(Conflict):
+        run_sandbox(pods, replace(config, name="other", uid="other"))
+    assert [s.id for s in pods.sandboxes()] == [sandbox.id]
+    remove_sandbox(pods, sandbox.id)
+    assert not answers()
