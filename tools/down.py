@@ -10,7 +10,8 @@ from tools import hello, machine, up
 
 def main() -> int:
     try:
-        up.orlop("node", "down")
+        up.orlop("play", f"{up.EXAMPLE}/hello.yaml", "--down")
+        up.orlop("node", "down", "--time", "2")
         if hello.stop():
             print(f"  stopped the registry at {hello.ADDRESS}")
         machine.undo()
