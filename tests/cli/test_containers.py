@@ -411,3 +411,18 @@ def test_this_machine_is_ready(node: Node) -> None:
         "network",
     }
     assert "ok       overlay" in orlop("node", "check").stdout
+
+
+def test_closed_streams_are_no_danger(node: Node) -> None:
+    for words in ("ps", "run --rm --network none busybox echo x", "run --rm -i --network none busybox cat"):
+        done = subprocess.run(
+            ["bash", "-c", f"{ORLOP} {words} <&- >&- 2>&-"], capture_output=True, timeout=60, check=False
+        )
+        assert done.returncode == 0
+    orlop("store", "check")
+    assert answer("ps", "-a") == []
+
+
+def test_output_of_any_size_arrives_whole(node: Node) -> None:
+    done = run("--rm", IMAGE, "seq", "1", "100000")
+    assert done.stdout == "".join(f"{number}\n" for number in range(1, 100_001))

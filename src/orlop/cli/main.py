@@ -16,6 +16,7 @@ _PIPE_CLOSED = 141  # 128 + SIGPIPE
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit code (docs/exit-codes.md)."""
+    _hold_standard_streams()
     code = _guarded(sys.argv[1:] if argv is None else argv)
     try:
         sys.stdout.flush()
@@ -25,6 +26,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whoever read our output has enough; the interpreter must not complain when it closes the stream.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     return code
+
+
+def _hold_standard_streams() -> None:
+    """Where our caller closed one of 0, 1, 2, a database must not become "standard output"."""
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+    if sys.stdout is None or sys.stderr is None:
+        sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115 (the interpreter's to close)
+        sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
 
 
 def _guarded(given: Sequence[str]) -> int:

@@ -53,14 +53,17 @@ class Streams:
         self._impatience = 0
 
     def join(self) -> None:
-        """Return when the container's streams end. Raises terminal.Detached, OutputClosed."""
-        if not self._watched:
-            with _Signals(self._forwarded) as signals:
+        """Return when the container's streams end; the session is closed. Raises Detached, OutputClosed."""
+        try:
+            if not self._watched:
+                with _Signals(self._forwarded) as signals:
+                    self._poll(signals)
+                return
+            with terminal.raw(0), _Signals(self._forwarded) as signals:
+                self._fit()
                 self._poll(signals)
-            return
-        with terminal.raw(0), _Signals(self._forwarded) as signals:
-            self._fit()
-            self._poll(signals)
+        finally:
+            self._session.close()  # who does not read must not listen: conmon would wait for us
 
     def _poll(self, signals: _Signals) -> None:
         session, poller = self._session.fileno(), select.poll()
@@ -92,7 +95,10 @@ class Streams:
         return True
 
     def _read_input(self) -> None:
-        data = os.read(0, _CHUNK)
+        try:
+            data = os.read(0, _CHUNK)
+        except OSError:  # it was closed, or its terminal is gone
+            data = b""
         if not data:
             self._input_open = False
             self._session.close_input()
