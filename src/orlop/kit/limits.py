@@ -16,6 +16,7 @@ RUNTIME_TIMEOUT = 60.0  # crun/runc create, start, delete, ...
 CNI_TIMEOUT = 60.0  # one plugin's ADD, DEL or CHECK
 CNI_ATTEMPTS = 3  # of one DEL before its caller hears of it; the record stays, so it is tried again later
 CNI_PAUSE = 0.05  # before the second attempt; doubles
+CNI_RETRY = 30.0  # between two commands that ask the network again for a DEL that failed
 CNI_FILE_SIZE = 1 * MIB  # a network configuration, a result, a record
 CREDENTIAL_HELPER_TIMEOUT = 15.0
 
