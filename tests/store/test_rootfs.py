@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from orlop.kit import kernel
-from orlop.kit.errors import Conflict, InvalidInput, LimitExceeded, NotFound
+from orlop.kit.errors import Conflict, InvalidInput, LimitExceeded, NotFound, Unavailable
 from orlop.kit.node import Node
 from orlop.store import overlay
 from orlop.store.store import Store
@@ -228,3 +231,28 @@ def test_an_opaque_root_hides_all_layers_below(store: Store) -> None:
     image_id = put(store, image_of(LOWER, tar({".wh..wh..opq": b"", "only": b"1"}), tar({"top": b"1"})), NAME)
     store.create_rootfs("c1", image_id)
     assert tree(store.mount_rootfs("c1")) == ["only", "top"]
+
+
+def test_what_the_system_refuses_is_an_error_of_ours(store: Store, node: Node) -> None:
+    image_id = put(store, image_of(LOWER), NAME)
+
+    Path(node.root, "rootfs").write_text("in the way")
+    with pytest.raises(Unavailable):
+        store.create_rootfs("c1", image_id)
+    shutil.rmtree(f"{node.root}/tmp")
+    Path(node.root, "tmp").write_text("in the way")
+    with pytest.raises(Unavailable):
+        put(store, image_of(UPPER), NAME)
+
+
+def test_opening_a_store_imports_nothing_heavy(node: Node) -> None:
+    Store(node).close()
+    code = (
+        "import sys, orlop.store.rootfs; from orlop.store.store import Store; from orlop.kit.node import Node;"
+        f"Store({node!r}).rootfs_list();"
+        "heavy = {'asyncio', 'typing', 'dataclasses', 'hashlib', 'isal', 'zstandard', 'logging', 'shutil',"
+        " 'pathlib', 're', 'json'};"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() in ("[]", "['re']"), done.stdout

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from orlop.kit import files, locks
 from orlop.kit.database import Database
+from orlop.store.errors import explained
 from orlop.store.layout import Layout
 from orlop.store.model import StoreSettings
 from orlop.store.workspace import sweep, work_folder
@@ -75,13 +76,19 @@ def _fetch(
 
     sweep(layout.tmp)
     with work_folder(layout.tmp) as work:
-        os.makedirs(f"{work}/layer/diff", mode=0o755)
+        _make_diff(work)
         done = unpack(reader, f"{work}/layer/diff", layer.diff_id, settings=settings, tick=tick)
-        files.write_atomic(f"{work}/layer/listing", done.listing.packed(), mode=0o600)
         _commit(layout, database, layer, f"{work}/layer", done)
 
 
+@explained
+def _make_diff(work: str) -> None:
+    os.makedirs(f"{work}/layer/diff", mode=0o755)
+
+
+@explained
 def _commit(layout: Layout, database: Database, layer: LayerRequest, folder: str, done: Unpacked) -> None:
+    files.write_atomic(f"{folder}/listing", done.listing.packed(), mode=0o600)
     with database.transaction() as rows:
         number = int(rows.execute("UPDATE counter SET next = next + 1 RETURNING next - 1").fetchall()[0][0])
     files.make_folder(layout.layers)

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from orlop.kit.errors import Conflict, Corrupt, NotFound
+import functools
+from collections.abc import Callable
+
+from orlop.kit.errors import Conflict, Corrupt, NotFound, Unavailable
+
+TYPE_CHECKING = False  # as typing's, without importing typing
+if TYPE_CHECKING:
+    from typing import ParamSpec, TypeVar
+
+    P = ParamSpec("P")
+    T = TypeVar("T")
 
 
 class HostileArchive(Corrupt):
@@ -23,3 +33,20 @@ class RootfsUnknown(NotFound):
 
 class ImageInUse(Conflict):
     """A container or a mount stands on the image."""
+
+
+def explained(function: Callable[P, T]) -> Callable[P, T]:
+    """What the system refuses (rights, room, a broken disk) is said as an error of ours."""
+
+    @functools.wraps(function)
+    def inner(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return function(*args, **kwargs)
+        except OSError as error:
+            raise Unavailable(
+                str(error.filename or "the store"),
+                error.strerror or str(error),
+                hint="run as root, and see that the disk has room (df -h, df -i) and is not read-only",
+            ) from error
+
+    return inner

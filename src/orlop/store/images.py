@@ -61,7 +61,9 @@ def named(database: Database, name: str) -> tuple[Digest, Digest] | None:
 
     query = "SELECT i.id, i.digest FROM names n JOIN images i ON i.id = n.image_id WHERE n.name = ?"
     rows = database.query(query, (name,))
-    return (Digest(rows[0]["id"]), Digest(rows[0]["digest"])) if rows else None
+    if not rows or not has_image(database, rows[0]["id"]):
+        return None
+    return Digest(rows[0]["id"]), Digest(rows[0]["digest"])
 
 
 def all_images(database: Database) -> list[StoredImage]:

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 
 from orlop.kit.database import Database
 from orlop.kit.node import Node
+from orlop.store.errors import explained
 from orlop.store.layout import SCHEMA, Layout
 from orlop.store.model import CheckReport, Pruned, StoredImage, StoreSettings, Usage
 
@@ -29,6 +30,7 @@ class Store:
     Safe to use from many threads and many processes. Every method may be asked twice. Raises OrlopError only.
     """
 
+    @explained
     def __init__(self, node: Node, settings: StoreSettings = _DEFAULTS) -> None:
         self.layout = Layout(node)
         self.settings = settings
@@ -48,11 +50,13 @@ class Store:
         with locks.hold(self.layout.lease_lock, shared=True):
             yield
 
+    @explained
     def has_image(self, image_id: Digest) -> bool:
         from orlop.store import images
 
         return images.has_image(self._database, image_id)
 
+    @explained
     def named(self, name: str) -> tuple[Digest, Digest] | None:
         """(image ID, manifest digest) that a canonical reference leads to; None where it leads nowhere."""
         from orlop.store import images
@@ -74,6 +78,7 @@ class Store:
             self.layout, self._database, self.settings, layer, open_blob, meter=meter, tick=tick
         )
 
+    @explained
     def put_image(self, image: ImageRecord) -> None:
         """Record the image and point its names at it. Raises NotFound where one of its layers is absent."""
         from orlop.store import images
@@ -82,48 +87,56 @@ class Store:
 
     # -- images ----------------------------------------------------------------------------------------
 
+    @explained
     def images(self) -> list[StoredImage]:
         """Every image, by name."""
         from orlop.store import images
 
         return images.all_images(self._database)
 
+    @explained
     def image(self, name: str) -> StoredImage:
         """By canonical or familiar name, digest, id or a unique beginning of one. Raises NotFound."""
         from orlop.store import images
 
         return images.find(self._database, name)
 
+    @explained
     def image_config(self, image_id: str) -> ImageConfig:
         """Raises NotFound."""
         from orlop.image.config import ImageConfig
 
         return ImageConfig.from_json(self.config_bytes(image_id))
 
+    @explained
     def manifest_bytes(self, image_id: str) -> bytes:
         """As the registry gave it. Raises NotFound."""
         from orlop.store import images
 
         return images.document(self._database, image_id, "manifest")
 
+    @explained
     def config_bytes(self, image_id: str) -> bytes:
         """As the registry gave it. Raises NotFound."""
         from orlop.store import images
 
         return images.document(self._database, image_id, "config")
 
+    @explained
     def tag(self, name: str, new: str) -> None:
         """Point `new` at the image, away from where it pointed. Raises NotFound, InvalidInput."""
         from orlop.store import images
 
         images.tag(self._database, name, new)
 
+    @explained
     def untag(self, name: str) -> None:
         """Take the name away; the image stays. Raises NotFound."""
         from orlop.store import images
 
         images.untag(self._database, name)
 
+    @explained
     def remove_image(self, name: str, *, force: bool = False) -> list[str]:
         """Remove the name, and with its last one the image and the layers that nobody else uses.
 
@@ -134,12 +147,14 @@ class Store:
 
         return remove_image(self.layout, self._database, name, force=force)
 
+    @explained
     def mount_image(self, name: str) -> str:
         """The path of the image's read-only root. Raises NotFound, Unsupported."""
         from orlop.store import image_mounts
 
         return image_mounts.mount_image(self.layout, self._database, name)
 
+    @explained
     def unmount_image(self, name: str) -> bool:
         """Let go of it; it goes with the last name that it was mounted by. Returns whether it was mounted."""
         from orlop.store import image_mounts
@@ -148,36 +163,42 @@ class Store:
 
     # -- container file systems --------------------------------------------------------------------------
 
+    @explained
     def create_rootfs(self, container_id: str, image_id: str) -> None:
         """Raises NotFound (no such image), Conflict (it stands on another), InvalidInput."""
         from orlop.store import rootfs
 
         rootfs.create_rootfs(self.layout, self._database, container_id, image_id)
 
+    @explained
     def mount_rootfs(self, container_id: str) -> str:
         """The path of the merged file system, mounted now if it was not. Raises NotFound, Unsupported."""
         from orlop.store import rootfs
 
         return rootfs.mount_rootfs(self.layout, self._database, container_id)
 
+    @explained
     def unmount_rootfs(self, container_id: str) -> None:
         """What the container wrote stays."""
         from orlop.store import rootfs
 
         rootfs.unmount_rootfs(self.layout, container_id)
 
+    @explained
     def remove_rootfs(self, container_id: str) -> None:
         """Unmounted and gone, with what the container wrote."""
         from orlop.store import rootfs
 
         rootfs.remove_rootfs(self.layout, self._database, container_id)
 
+    @explained
     def rootfs_usage(self, container_id: str) -> tuple[int, int]:
         """Bytes and inodes that the container wrote. Raises NotFound."""
         from orlop.store import rootfs
 
         return rootfs.rootfs_usage(self.layout, self._database, container_id)
 
+    @explained
     def rootfs_list(self) -> list[str]:
         """The container ids that have one."""
         from orlop.store import rootfs
@@ -186,18 +207,21 @@ class Store:
 
     # -- the whole ---------------------------------------------------------------------------------------
 
+    @explained
     def check(self, *, repair: bool = False) -> CheckReport:
         """Compare records, folders and contents; with `repair` remove what is broken, to be pulled again."""
         from orlop.store.check import check
 
         return check(self.layout, self._database, self.settings, repair=repair)
 
+    @explained
     def df(self) -> Usage:
         """What takes how much room."""
         from orlop.store.df import df
 
         return df(self.layout, self._database)
 
+    @explained
     def prune(self, *, all_images: bool = False) -> Pruned:
         """Remove leftovers, unused layers, nameless unused images, and with `all_images` all unused ones.
 

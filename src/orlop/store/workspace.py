@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 from orlop.kit import files
 from orlop.kit.errors import Conflict
+from orlop.store.errors import explained
 
 
 @contextlib.contextmanager
@@ -45,6 +46,7 @@ def dead(tmp: str) -> list[str]:
     return found
 
 
+@explained
 def sweep(tmp: str) -> int:
     """Remove the work folders whose owners are dead; returns how many there were."""
     count = 0
@@ -56,6 +58,7 @@ def sweep(tmp: str) -> int:
     return count
 
 
+@explained
 def _remove(path: str) -> None:
     """Remove a work folder of any depth: a container can nest folders deeper than a recursion or a path goes.
 
@@ -91,6 +94,7 @@ def _remove(path: str) -> None:
         raise
 
 
+@explained
 def _claim(tmp: str) -> tuple[str, int]:
     while True:
         path = f"{tmp}/{files.unique()}"

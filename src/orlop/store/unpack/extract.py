@@ -35,6 +35,7 @@ _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _ID_MAX = 2**32 - 2  # 2**32-1 means "leave it" to chown(2): CVE-2024-40635's class
 _TIME_MAX = 2**34 - 1  # what ext4 can say
 _TIME_MIN = -(2**31)
+_DESCRIPTION = 512  # bytes of names and attributes that an entry may have, on average
 _SECOND = 1_000_000_000
 
 
@@ -59,6 +60,7 @@ class Extractor:
         self._on_written = on_written
         self._tree = Tree(root, subject, self._implied)
         self._entries = 0
+        self._described = 0  # bytes of names and attributes: they stay in memory until the layer is done
         self._times: dict[Path, int] = {}
         self._whited: set[Path] = set()
         self.size = 0
@@ -86,6 +88,11 @@ class Extractor:
             if self._entries > self._entries_limit:
                 raise self._beyond(f"more than {self._entries_limit} entries", "layer_entries_limit")
             self.size += max(entry.size, entry.stored)
+            self._described += len(entry.name) + len(entry.link)
+            if entry.xattrs:
+                self._described += sum(map(len, entry.xattrs.values()))
+            if self._described > self._entries_limit * _DESCRIPTION:
+                raise self._beyond("names and attributes without end", "layer_entries_limit")
             if self.size > self._unpacked_limit:
                 raise self._beyond(f"more than {self._unpacked_limit} bytes", "layer_unpacked_limit")
             try:

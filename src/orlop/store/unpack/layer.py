@@ -78,6 +78,7 @@ class _Unpacking:
         self._tick = tick
         self._subject = f"layer {diff_id}"
         self._packed = 0
+        self._reader_failure: BaseException | None = None
         self._digest = hashlib.new(diff_id.algorithm)
         self._raw: Channel[bytes] = Channel(_QUEUED)
         self._for_digest: Channel[bytes] = Channel(_QUEUED)
@@ -123,6 +124,7 @@ class _Unpacking:
                 self._packed += count
                 self._raw.put(bytes(memoryview(buffer)[:count]))
         except BaseException as error:
+            self._reader_failure = error
             self._raw.finish(error)
         else:
             self._raw.finish()
@@ -178,6 +180,8 @@ class _Unpacking:
                 pass
             write_back.finish()
         except OSError as error:
+            if error is self._reader_failure:
+                raise
             raise _machine(error, self._subject) from error
         finally:
             extractor.close()
