@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -21,12 +22,21 @@ from orlop.pod.start_container import start_container
 from orlop.pod.wait_container import wait_container
 from tests.pod.make import eventually, pod, shell, sleeper, started
 from tests.pod.workload import sandbox_config
-from tests.support.node import leaks, opened
+from tests.support.node import leaks, opened, temporary_node
 
 pytestmark = pytest.mark.host
 
 MODES = ("life", "life-init", "life-net", "once", "once-net")
 KILLS = 12
+
+#: A CNI plugin whose DEL fails while a certain file is there.
+FRAGILE = """#!/bin/sh
+case "$CNI_COMMAND" in
+VERSION) echo '{"cniVersion": "1.0.0", "supportedVersions": ["1.0.0"]}' ;;
+ADD) echo '{"cniVersion": "1.0.0", "ips": [{"address": "192.0.2.9/24"}]}' ;;
+DEL) if [ -e BROKEN ]; then echo '{"code": 99, "msg": "no"}'; exit 1; fi ;;
+esac
+"""
 
 
 def launched(node: Node, mode: str, name: str) -> subprocess.Popen[bytes]:
@@ -194,3 +204,35 @@ def reboot(pods: Pods, pids: list[int]) -> None:
     for point in mounts_below(pods.node):
         kernel.umount(point, kernel.MNT_DETACH)
     shutil.rmtree(pods.node.state)
+
+
+def test_a_network_that_cannot_be_left_keeps_no_pod_and_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "broken"
+    plugins, lists = tmp_path / "plugins", tmp_path / "net.d"
+    plugins.mkdir()
+    lists.mkdir()
+    plugin = plugins / "fragile"
+    plugin.write_text(FRAGILE.replace("BROKEN", str(broken)))
+    plugin.chmod(0o755)
+    (lists / "a.conflist").write_text(
+        '{"cniVersion": "1.0.0", "name": "a", "plugins": [{"type": "fragile"}]}'
+    )
+    config = f'[network]\nplugin_dirs = ["{plugins}"]\nconfig_dir = "{lists}"\n'
+    with temporary_node(config=config) as node:
+        with opened(node) as pods:
+            sandbox = run_sandbox(pods, pod("stuck", network="pod"))
+            assert sandbox.addresses.ips == ("192.0.2.9",)
+            broken.touch()
+            remove_sandbox(pods, sandbox.id)
+            assert pods.sandboxes() == []
+            assert len(pods.network.pending()) == 1
+        broken.unlink()
+        with opened(node) as pods:  # too soon
+            assert len(pods.network.pending()) == 1
+        later = time.time() + 60
+        monkeypatch.setattr(Pods, "now", lambda _: later)
+        with opened(node) as pods:
+            assert pods.network.pending() == []
+        monkeypatch.undo()

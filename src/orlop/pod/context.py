@@ -43,11 +43,16 @@ class Pods:
         self._engine: Engine | None = None
         self._network: Network | None = None
         self._opening = threading.RLock()
-        boot, unfinished, removable = self.records.unfinished()
-        if boot != self.boot or any(map(self.is_free, unfinished)) or (removable and _any_ended(removable)):
+        boot, unfinished, removable, network = self.records.unfinished()
+        if (
+            boot != self.boot
+            or any(map(self.is_free, unfinished))
+            or (removable and _any_ended(removable))
+            or 0 < network <= self.now()
+        ):
             from orlop.pod import recover
 
-            recover.on_open(self, boot=boot)
+            recover.on_open(self, boot=boot, network=network)
 
     # The parts below
 

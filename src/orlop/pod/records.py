@@ -73,17 +73,19 @@ class Records:
     def __init__(self, path: str) -> None:
         self.database = Database(path, MIGRATIONS)
 
-    def unfinished(self) -> tuple[str, list[str], list[tuple[int, int]]]:
+    def unfinished(self) -> tuple[str, list[str], list[tuple[int, int]], float]:
         """What a look at the records tells about dead processes and past boots.
 
         The boot of the last recovery ("" before the first); the IDs of objects that somebody must be at work
-        on; (pid, pid_start) of the containers that are to be removed after their end.
+        on; (pid, pid_start) of the containers that are to be removed after their end; when to ask the network
+        again to let go of what it could not (0: there is nothing).
         """
-        boot, unfinished, removing = self.database.query(
+        boot, unfinished, removing, network = self.database.query(
             "SELECT (SELECT value FROM facts WHERE name = 'boot'),"
             " (SELECT group_concat(id) FROM (SELECT id FROM sandboxes WHERE state <> 'ready' AND held = 1"
             " UNION ALL SELECT id FROM containers WHERE state IN ('creating', 'starting', 'removing'))),"
-            " EXISTS (SELECT 1 FROM containers WHERE remove = 1)"
+            " EXISTS (SELECT 1 FROM containers WHERE remove = 1),"
+            " (SELECT value FROM facts WHERE name = 'network')"
         )[0]
         found: list[tuple[int, int]] = []
         if removing:
@@ -91,7 +93,15 @@ class Records:
                 "SELECT pid, pid_start FROM containers WHERE remove = 1 AND state IN ('running', 'exited')"
             )
             found = [(row[0], row[1]) for row in rows]
-        return boot or "", unfinished.split(",") if unfinished else [], found
+        return boot or "", unfinished.split(",") if unfinished else [], found, float(network or 0)
+
+    def ask_network_at(self, moment: float) -> None:
+        """Write down when the network is to be asked again; 0: never, all is done."""
+        with self.database.transaction() as connection:
+            if moment:
+                connection.execute("INSERT OR REPLACE INTO facts VALUES ('network', ?)", (str(moment),))
+            else:
+                connection.execute("DELETE FROM facts WHERE name = 'network'")
 
     def insert(self, table: str, *rows: dict[str, object]) -> bool:
         """Add rows in one transaction; False where an object of that identity is there already."""

@@ -11,7 +11,7 @@ import os
 import sqlite3
 from functools import partial
 
-from orlop.kit import files, locks
+from orlop.kit import files, limits, locks
 from orlop.kit.value import dataclass
 from orlop.pod import etc, namespaces, refresh, remove_container, remove_sandbox, run, stop_sandbox, teardown
 from orlop.pod import records as states
@@ -60,12 +60,14 @@ class _Notes:
         )
 
 
-def on_open(pods: Pods, *, boot: str) -> Report:
-    """What opening the records does when its query found something; `boot`: of the last recovery."""
+def on_open(pods: Pods, *, boot: str, network: float) -> Report:
+    """What opening the records does when its query found something; `boot` and `network` are its answers."""
     notes = _Notes()
     if boot != pods.boot:
         pods.records.after_reboot(pods.boot, pods.now())
     _finish_rows(pods, notes)
+    if 0 < network <= pods.now():
+        _ask_network(pods, notes)
     return notes.report()
 
 
@@ -79,7 +81,7 @@ def recover(pods: Pods) -> Report:
     _finish_rows(pods, notes)
     pods.containers()  # records every end that nobody saw yet
     _remove_orphans(pods, notes)
-    notes.attempt("network", [], lambda: pods.network.collect(lambda: _ids(pods, "sandboxes")))
+    _ask_network(pods, notes)
     notes.attempt("what pods share", [], lambda: teardown.when_empty(pods))
     return notes.report()
 
@@ -109,6 +111,15 @@ def _finish_rows(pods: Pods, notes: _Notes) -> None:
                 notes.containers,
                 partial(run.remove_pair, pods, row["sandbox_id"], row["id"]),
             )
+
+
+def _ask_network(pods: Pods, notes: _Notes) -> None:
+    """Repeat what the network could not do; if it still cannot, a later command asks again, not every one."""
+    pods.records.ask_network_at(pods.now() + limits.CNI_RETRY)
+    before = len(notes.failures)
+    notes.attempt("network", [], lambda: pods.network.collect(lambda: _ids(pods, "sandboxes")))
+    if len(notes.failures) == before:
+        pods.records.ask_network_at(0)
 
 
 def _remove_orphans(pods: Pods, notes: _Notes) -> None:

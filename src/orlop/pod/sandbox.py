@@ -10,7 +10,7 @@ import os
 import threading
 from collections.abc import Callable
 
-from orlop.kit import files
+from orlop.kit import files, limits
 from orlop.kit.errors import InvalidInput, OrlopError
 from orlop.network.model import Addresses, Attachment
 from orlop.pod import etc, namespaces, records
@@ -102,13 +102,14 @@ def attachment(pods: Pods, identifier: str, config: SandboxConfig) -> Attachment
 
 def detach(pods: Pods, identifier: str) -> None:
     """Leave the network. It must not keep the pod for ever: where it fails, that is logged, the network's own
-    record stays, and `recover` repeats it."""
+    record stays, and a later command repeats it."""
     try:
         pods.network.delete(identifier)
     except OrlopError as error:
         import logging  # only failures pay for it
 
         logging.getLogger(__name__).warning("pod %s leaves the network later: %s", identifier[:12], error)
+        pods.records.ask_network_at(pods.now() + limits.CNI_RETRY)
 
 
 def dismantle(pods: Pods, identifier: str, *, attached: bool, has_init: bool) -> None:
