@@ -155,3 +155,23 @@ def test_a_pull_ended_by_interrupt_leaves_with_130_and_goes_on_later(here: Path,
     assert child.returncode in (0, 130, -signal.SIGINT)
     assert b"Traceback" not in stderr
     pull(served, "busybox:latest")
+
+
+def test_progress_is_shown_on_a_terminal_and_nowhere_else(here: Path, served: Registry) -> None:
+    import pty
+
+    def pulled(stderr: int) -> bytes:
+        command = [ORLOP, "image", "pull", "--tls-verify=false", served.reference("busybox:latest")]
+        return subprocess.run(command, stdout=subprocess.PIPE, stderr=stderr, check=True, timeout=60).stdout
+
+    main, terminal = pty.openpty()
+    try:
+        identity = pulled(terminal)
+        shown = os.read(main, 65536)
+    finally:
+        os.close(terminal)
+        os.close(main)
+    assert identity.startswith(b"sha256:")
+    assert b"kB" in shown or b"MB" in shown or b"bytes" in shown
+    quiet = orlop("image", "pull", "--tls-verify=false", served.reference("busybox:latest"))
+    assert quiet.stderr == ""
