@@ -34,10 +34,9 @@ def failed(pod: PodStatus) -> bool:
 def explained(pod: PodStatus, log_paths: dict[str, str]) -> str:
     """One pod in a few lines; `log_paths` by container ID."""
     head = f"pod {pod.key} is {pod.phase}"
-    if pod.reason:
-        head += f" ({pod.reason})"
-    if pod.message:
-        head += f": {pod.message}"
+    if not any(each.reason == pod.reason for each in pod.containers):  # else its line says so
+        head += f" ({pod.reason})" if pod.reason else ""
+        head += f": {pod.message}" if pod.message else ""
     lines = [head]
     for each in pod.containers:
         if each.ready or (each.kind == "init" and each.exit_code == 0):

@@ -110,7 +110,10 @@ def _told(node: Node, config: Config, pods: Sequence[PodStatus], what: str) -> t
 
 
 def _hint(pods: Sequence[PodStatus]) -> str:
-    name = pods[0].name if pods else "POD"
+    names = [
+        f"{pod.name}/{each.name}" for pod in pods for each in pod.containers if each.id and not each.ready
+    ]
+    name = names[0] if names else "POD"
     return f"see: orlop logs {name}; the supervisor goes on trying; correct the file and play it again"
 
 

@@ -8,6 +8,8 @@ from orlop.system.records import PodRecord
 from orlop.system.supervise.decide import will_restart
 from orlop.system.supervise.model import FINISHED, ContainerRule, ContainerState, PodRule, PodState
 
+_ON_ITS_WAY = "ContainerCreating"
+
 
 @dataclass(frozen=True)
 class ContainerStatus:
@@ -32,7 +34,10 @@ class ContainerStatus:
 
 @dataclass(frozen=True)
 class PodStatus:
-    """`phase`: Pending, Running, Succeeded, Failed, Terminating, Stopped (by hand); `restarts` is the sum."""
+    """`phase`: Pending, Running, Succeeded, Failed, Terminating, Stopped (by hand); `restarts` is the sum.
+
+    `reason` and `message` are the pod's own or, where it has none, those of the first container in trouble.
+    """
 
     name: str
     namespace: str
@@ -63,6 +68,10 @@ def pod_status(record: PodRecord, rule: PodRule, state: PodState, now: float) ->
     images = {c.name: c.image for c in record.desired.pod.every_container}
     containers = tuple(_container(c, state.of(c.name), images[c.name], now) for c in rule.containers)
     kept = [c for c in containers if c.kind != "init"]
+    troubled = next((c for c in containers if c.reason and c.state != "exited" and not c.ready), None)
+    reason, message = state.reason, state.message
+    if not reason and troubled is not None and troubled.reason != _ON_ITS_WAY:
+        reason, message = troubled.reason, f"container {troubled.name}: {troubled.message}"
     ready = record.wanted and state.phase not in FINISHED and all(c.ready for c in kept)
     return PodStatus(
         name=record.desired.name,
@@ -72,8 +81,8 @@ def pod_status(record: PodRecord, rule: PodRule, state: PodState, now: float) ->
         ready=ready,
         restarts=sum(c.restarts for c in containers),
         ip="" if rule.host_network else state.address,
-        reason=state.reason,
-        message=state.message,
+        reason=reason,
+        message=message,
         containers=containers,
         owner=record.desired.owner,
         source=record.source,
@@ -111,7 +120,7 @@ def _shown(rule: ContainerRule, state: ContainerState, now: float) -> tuple[str,
     if state.phase == "running":
         return "running", state.kill_reason or state.problem, state.kill_message or state.problem_message
     if state.exit is None:
-        return "waiting", state.problem or "ContainerCreating", state.problem_message
+        return "waiting", state.problem or _ON_ITS_WAY, state.problem_message
     if not will_restart(rule, state.exit):
         return "exited", state.exit.reason, state.exit.message
     left = max(state.until - now, 0.0)
