@@ -61,6 +61,7 @@ def test_manual_pages_render_without_a_complaint(tmp_path: Path) -> None:
     assert len(pages) == len(COMMANDS) + 1
     for name, text in pages.items():
         assert ".SH EXAMPLES" in text or name == "orlop.1"
+        assert text.startswith(f".TH {name.removesuffix('.1').upper()} ".replace("-", "\\-"))
         (tmp_path / name).write_text(text, encoding="utf-8")
     groff = next((p for p in ("/usr/bin/groff", "/usr/bin/mandoc") if os.path.exists(p)), None)
     if groff is None:

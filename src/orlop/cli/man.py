@@ -44,6 +44,7 @@ def _page(parser: Parser, summary: str, *, commands: bool = False) -> str:
     from argparse_manpage.manpage import Manpage
 
     page = Manpage(parser, {"project_name": "Orlop", "version": __version__, "manual_title": "Orlop"})
+    page.prog = "-".join(("orlop", *parser.words))
     page.description = summary[0].lower() + summary[1:]
     if commands:
         lines = [f".TP\n.BR {_name(words)} (1)\n{_roff(what)}." for words, (_, what) in COMMANDS.items()]
