@@ -248,7 +248,8 @@ def test_what_the_system_refuses_is_an_error_of_ours(store: Store, node: Node) -
 def test_opening_a_store_imports_nothing_heavy(node: Node) -> None:
     Store(node).close()
     code = (
-        "import sys, orlop.store.rootfs; from orlop.store.store import Store; from orlop.kit.node import Node;"
+        "import sys, orlop.store.rootfs; from orlop.kit.node import Node;"
+        "from orlop.store.store import Store;"
         f"Store({node!r}).rootfs_list();"
         "heavy = {'asyncio', 'typing', 'dataclasses', 'hashlib', 'isal', 'zstandard', 'logging', 'shutil',"
         " 'pathlib', 're', 'json'};"
