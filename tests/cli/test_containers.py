@@ -413,6 +413,32 @@ def test_this_machine_is_ready(node: Node) -> None:
     assert "ok       overlay" in orlop("node", "check").stdout
 
 
+def test_what_is_missing_on_a_machine_is_said_with_what_to_do(node: Node) -> None:
+    with open(node.config, "w", encoding="utf-8") as stream:
+        stream.write('[runtime]\npath = "/no/such/runtime"\n[network]\nplugin_dirs = ["/no/such/folder"]\n')
+    failed = orlop("node", "check", code=9)
+    assert "MISSING" in failed.stdout
+    assert "/no/such/runtime" in failed.stdout
+    assert "the CNI plugins bridge, host-local, portmap are in none of /no/such/folder" in failed.stdout
+    assert "hint: " in failed.stderr
+    assert "/no/such/runtime" in run("--rm", IMAGE, "true", code=125).stderr
+    with open(node.config, "w", encoding="utf-8") as stream:
+        stream.write("[runtime]\nfrob = 1\n")
+    assert "frob" in orlop("node", "check", code=9).stdout
+    with open(node.config, "w", encoding="utf-8") as stream:
+        stream.write("")
+
+
+def test_a_node_has_one_name_whichever_way_leads_to_it(node: Node, tmp_path: Path) -> None:
+    run("-d", "--name", "linked", IMAGE, "sleep", "1000")
+    (tmp_path / "root").symlink_to(node.root)
+    (tmp_path / "state").symlink_to(node.state)
+    other = ("--root", str(tmp_path / "root"), "--state", str(tmp_path / "state"))
+    assert orlop(*other, "exec", "linked", "echo", "same").stdout == "same\n"
+    orlop(*other, "rm", "-f", "linked")
+    assert answer("ps", "-a") == []
+
+
 def test_closed_streams_are_no_danger(node: Node) -> None:
     for words in ("ps", "run --rm --network none busybox echo x", "run --rm -i --network none busybox cat"):
         done = subprocess.run(

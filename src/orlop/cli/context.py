@@ -86,4 +86,5 @@ class Context:
 
 
 def _folder(given: str | None, variable: str, default: str) -> str:
-    return os.path.abspath(given or os.environ.get(variable) or default)
+    """Absolute, links resolved: a node has one name, whichever way leads to it."""
+    return os.path.realpath(given or os.environ.get(variable) or default)
