@@ -19,6 +19,7 @@ from orlop.pod.recover import recover
 from orlop.pod.remove_sandbox import remove_sandbox
 from orlop.pod.run_sandbox import run_sandbox
 from orlop.pod.start_container import start_container
+from orlop.pod.stop_sandbox import stop_sandbox
 from orlop.pod.wait_container import wait_container
 from tests.pod.make import eventually, pod, shell, sleeper, started
 from tests.pod.workload import sandbox_config
@@ -161,6 +162,18 @@ def test_things_without_a_record_are_taken_away(node: Node, pods: Pods) -> None:
     assert not os.path.exists(f"/proc/{container.pid}")
     eventually(lambda: not [x for x in leaks(node) if "bridge" not in x and "iptables" not in x])
     assert pods.network.pending() == []
+
+
+def test_a_removal_that_died_is_finished_when_the_records_are_opened(node: Node, pods: Pods) -> None:
+    for stopped in (False, True):
+        sandbox = run_sandbox(pods, pod())
+        started(pods, sleeper(), sandbox)
+        if stopped:
+            stop_sandbox(pods, sandbox.id, 1)
+        pods.records.update("sandboxes", sandbox.id, state="removing")
+        with opened(node) as other:
+            assert other.records.rows("sandboxes") == []
+            assert other.records.rows("containers") == []
 
 
 def test_after_a_reboot_pods_are_not_ready_and_their_containers_lost(

@@ -95,10 +95,13 @@ class Pods:
         return as_sandbox(self._one("pod", name, self._sandbox_candidates(name)))
 
     def sandboxes(
-        self, *, labels: Mapping[str, str] | None = None, state: str | None = None
+        self, *, labels: Mapping[str, str] | None = None, state: str | None = None, uid: str | None = None
     ) -> list[Sandbox]:
-        """All pods, oldest first, with these labels and in this state where given."""
-        rows = self.records.rows("sandboxes", "state <> 'creating'")
+        """All pods, oldest first, with these labels, in this state and of this uid where given."""
+        where, parameters = ("state <> 'creating'", ())
+        if uid is not None:
+            where, parameters = (f"{where} AND uid = ?", (uid,))  # type: ignore[assignment]
+        rows = self.records.rows("sandboxes", where, parameters)
         found = (as_sandbox(row) for row in rows)
         return [
             sandbox

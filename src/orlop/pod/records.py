@@ -19,6 +19,9 @@ from orlop.kit.database import Database
 CREATING, READY, NOTREADY, REMOVING = "creating", "ready", "notready", "removing"
 CREATED, STARTING, RUNNING, EXITED = "created", "starting", "running", "exited"
 
+#: A sandbox that somebody must be at work on, or must have been.
+UNFINISHED_SANDBOX = "(state <> 'ready' AND held = 1 OR state = 'removing')"
+
 LOST = "Lost"
 LOST_EXIT_CODE = 255
 
@@ -81,8 +84,8 @@ class Records:
         again to let go of what it could not (0: there is nothing).
         """
         boot, unfinished, removing, network = self.database.query(
-            "SELECT (SELECT value FROM facts WHERE name = 'boot'),"
-            " (SELECT group_concat(id) FROM (SELECT id FROM sandboxes WHERE state <> 'ready' AND held = 1"
+            "SELECT (SELECT value FROM facts WHERE name = 'boot'),"  # noqa: S608 - a constant of ours
+            f" (SELECT group_concat(id) FROM (SELECT id FROM sandboxes WHERE {UNFINISHED_SANDBOX}"
             " UNION ALL SELECT id FROM containers WHERE state IN ('creating', 'starting', 'removing'))),"
             " EXISTS (SELECT 1 FROM containers WHERE remove = 1),"
             " (SELECT value FROM facts WHERE name = 'network')"

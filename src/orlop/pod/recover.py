@@ -96,11 +96,15 @@ def _finish_rows(pods: Pods, notes: _Notes) -> None:
                 notes.attempt(row["id"], notes.containers, partial(refresh.settle, pods, current))
             elif current["state"] in (states.CREATING, states.REMOVING):
                 notes.attempt(row["id"], notes.containers, partial(remove_container.finish, pods, current))
-    for row in pods.records.rows("sandboxes", "state <> 'ready' AND held = 1"):
+    for row in pods.records.rows("sandboxes", states.UNFINISHED_SANDBOX):
         with _claimed(pods, "sandboxes", row["id"]) as current:
-            if current is None or not current["held"] or current["state"] == states.READY:
+            if current is None or current["state"] == states.READY:
                 continue
-            finish = stop_sandbox.finish if current["state"] == states.NOTREADY else remove_sandbox.finish
+            finish = remove_sandbox.finish
+            if current["state"] == states.NOTREADY:
+                if not current["held"]:
+                    continue
+                finish = stop_sandbox.finish
             notes.attempt(row["id"], notes.sandboxes, partial(finish, pods, current))
     for row in pods.records.rows("containers", "remove = 1"):
         if refresh.refreshed(pods, row)["state"] == states.EXITED and _is_free(

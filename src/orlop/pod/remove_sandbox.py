@@ -34,7 +34,10 @@ def finish(pods: Pods, row: sqlite3.Row) -> None:
         pods.records.update("sandboxes", identifier, state=REMOVING)
     rows = pods.records.rows("containers", "sandbox_id = ?", (identifier,))
     sandbox.at_once([partial(remove_container, pods, container["id"], force=True) for container in rows])
-    dismantle(pods, row)
+    if row["held"]:
+        dismantle(pods, row)
+    else:  # stopped: only the runtime may have left a cgroup with the last container
+        pods.engine.cgroups.remove(pods.cgroup(identifier))
     pods.records.delete("sandboxes", identifier)
     pods.release_claim(identifier)
     teardown.when_empty(pods)

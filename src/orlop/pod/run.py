@@ -152,8 +152,7 @@ def _start(
         init_pid = init.start(pods, sandbox_id, pod) if init.wanted(pod) else 0
         if attached:
             threading.Thread(target=_import_ahead, daemon=True).start()
-        unattended = config.remove and not attached
-        pid = create(pods, row, sandbox_id, pod, config, process, root, unattended=unattended)
+        pid = create(pods, row, sandbox_id, pod, config, process, root, unattended=not attached)
         pid_start = refresh.start_time(pid)
     finally:
         addresses = pending.attached()
