@@ -1,0 +1,191 @@
+"""Every example of every command (--help, man page, docs/cli.md) runs on a node that has what it names.
+
+The stage: images busybox, nginx and debian:12; pods web (container nginx) and db; web.yaml and site/ here.
+What goes on until it is interrupted (logs --follow, attach, supervise) gets ^C after a moment.
+"""
+
+from __future__ import annotations
+
+import os
+import pty
+import shlex
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from orlop.cli.commands import COMMANDS
+from orlop.cli.tree import parsers
+from orlop.kit.node import Node
+from tests.docs.pages import ROOT
+from tests.support import images
+from tests.support.node import temporary_node
+from tests.support.registry import Registry, registry
+
+pytestmark = [pytest.mark.host, pytest.mark.timeout(300)]
+
+_EXAMPLES = [(" ".join(parser.words), example) for parser in parsers() for example in parser.examples]
+_ENDLESS = ("--follow", "orlop attach", "orlop stats web", "orlop stats")
+_INTERRUPTED = {0, 130, -signal.SIGINT}
+_SERVER = {"Cmd": ["sh", "-c", "trap 'exit 0' TERM; while :; do echo served; sleep 0.2; done"]}
+_ALL_ZERO = "0" * 64
+
+
+def _nginx() -> images.Image:
+    """What the examples expect of an image called nginx."""
+    files = {
+        "etc/nginx/nginx.conf": b"events {}\n",
+        "usr/share/nginx/html/index.html": b"<p>\n",
+        "srv/x": b"",
+    }
+    base = images.busybox_image(_SERVER)
+    layers = (*base.layers, images.Layer(images.tar({**files, "var/log/access.log": b"-\n"})))
+    return images.Image(layers, base.config)
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Registry]:
+    with registry() as server:
+        for name in ("library/busybox:latest", "private/app:1"):
+            images.busybox(server, name)
+        images.push(server, "library/nginx:latest", _nginx())
+        members = tuple(images.busybox_image(architecture=name) for name in ("amd64", "arm64"))
+        images.push(server, "library/debian:12", images.Index(members))
+        yield server
+
+
+@pytest.fixture
+def stage(running: Registry, tmp_path: Path) -> Iterator[tuple[Node, dict[str, str]]]:
+    """A node with the named images and pods, and the environment of a user who stands in `tmp_path`."""
+    stock = {"busybox": images.busybox_image(), "nginx": _nginx()}
+    with temporary_node(images={f"docker.io/library/{name}:latest": i for name, i in stock.items()}) as node:
+        conf = tmp_path / "registries.conf"
+        conf.write_text(
+            "".join(
+                f'[[registry]]\nprefix = "{host}"\nlocation = "{running.address}"\ninsecure = true\n'
+                for host in ("docker.io", "registry.example.org")
+            )
+        )
+        (tmp_path / "site").mkdir()
+        (tmp_path / "site" / "index.html").write_text("<p>site</p>\n")
+        (tmp_path / "web.yaml").write_text(
+            "apiVersion: v1\nkind: Pod\nmetadata: {name: played}\nspec:\n  terminationGracePeriodSeconds: 1\n"
+            "  containers: [{name: web, image: nginx, imagePullPolicy: IfNotPresent}]\n"
+        )
+        environment = {
+            **os.environ,
+            "PATH": f"{ROOT}/.venv/bin:{os.environ['PATH']}",
+            "ORLOP_ROOT": node.root,
+            "ORLOP_STATE": node.state,
+            "ORLOP_CONFIG": node.config,
+            "CONTAINERS_REGISTRIES_CONF": str(conf),
+            "TERM": "xterm",
+        }
+        try:
+            yield node, environment
+        finally:
+            _run("orlop node down --time 1", environment, tmp_path)
+
+
+@pytest.mark.parametrize(("command", "example"), _EXAMPLES, ids=[example for _, example in _EXAMPLES])
+def test_the_example_runs(
+    command: str, example: str, stage: tuple[Node, dict[str, str]], running: Registry, tmp_path: Path
+) -> None:
+    node, environment = stage
+    _prepare(command, example, environment, tmp_path)
+    status, printed = _type(_real(example, node), environment, tmp_path, endless=_is_endless(example))
+    assert status in (_INTERRUPTED if _is_endless(example) else {0}), f"{example}: {status}\n{printed}"
+
+
+def test_every_command_has_an_example() -> None:
+    assert {command for command, _ in _EXAMPLES} == {" ".join(words) for words in COMMANDS}
+
+
+def _prepare(command: str, example: str, environment: dict[str, str], folder: Path) -> None:
+    """What the example takes for granted: `web` and `db` run, unless it is the one that makes them."""
+    words = example.split()
+    if command not in ("run", "play") and {"web", "db", "web/nginx", "--all"} & {
+        w.split(":")[0] for w in words
+    }:
+        for name in ("web", "db"):
+            pod = (
+                f"apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec:\n"
+                "  terminationGracePeriodSeconds: 1\n"
+                "  containers: [{name: nginx, image: nginx, imagePullPolicy: IfNotPresent}]\n"
+            )
+            (folder / f"{name}.pod.yaml").write_text(pod)
+            _run(f"orlop play {name}.pod.yaml --wait 60", environment, folder)
+    if command.endswith("remove") and "--force" not in words:
+        _run("orlop pod stop --time 1 web db", environment, folder, check=False)
+    if example == "orlop image unmount busybox":
+        _run("orlop image mount busybox", environment, folder)
+
+
+def _real(example: str, node: Node) -> str:
+    """The example with what no two machines share: an image's ID, a digest, a place for man pages."""
+    from orlop.store.store import Store
+
+    identifier = Store(node).image("busybox").id.partition(":")[2][:12]
+    digest = images.busybox_image().digest.partition(":")[2]
+    real = example.replace("3f57d9401f8d", identifier).replace(_ALL_ZERO, digest)
+    return real.replace("/usr/local/share/man/man1", "man1")
+
+
+def _is_endless(example: str) -> bool:
+    return (
+        example == "orlop supervise"
+        or example in _ENDLESS
+        or any(word in example for word in ("--follow", "orlop attach"))
+    )
+
+
+def _type(example: str, environment: dict[str, str], folder: Path, *, endless: bool) -> tuple[int, str]:
+    """Run the example on a terminal if it asks for one; its status and what it printed."""
+    terminal = " -it " in f" {example} "
+    ours, theirs = pty.openpty()
+    with open(folder / "printed", "w+", encoding="utf-8", errors="replace") as printed:
+        child = subprocess.Popen(
+            shlex.split(example),
+            cwd=folder,
+            env=environment,
+            stdin=theirs if terminal else _input(example, folder),
+            stdout=theirs if terminal else printed,
+            stderr=theirs if terminal else printed,
+            start_new_session=True,
+        )
+        os.close(theirs)
+        try:
+            if terminal:
+                os.write(ours, b"exit\n")
+            if endless:
+                time.sleep(1.5)
+                child.send_signal(signal.SIGINT)
+            status = child.wait(120)
+        finally:
+            child.kill()
+            os.close(ours)
+        printed.seek(0)
+        return status, printed.read()
+
+
+def _input(example: str, folder: Path) -> int:
+    """Standard input: the YAML where the example reads `-`, else nothing."""
+    if example.split()[1] == "play" and example.endswith(" -"):
+        return os.open(folder / "web.yaml", os.O_RDONLY)
+    return os.open(os.devnull, os.O_RDONLY)
+
+
+def _run(command: str, environment: dict[str, str], folder: Path, *, check: bool = True) -> None:
+    done = subprocess.run(
+        shlex.split(command),
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert not check or done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
