@@ -233,3 +233,19 @@ def test_a_pod_that_is_stopped_by_hand_stays_so_until_it_is_played_again(played:
     assert [step.action for step in result.plan.steps] == ["create"]
     assert played.running()["web/app"].id != before.id
     assert played.names() == ["web"]
+
+
+def test_a_config_map_of_one_file_changes_the_pods_of_another(played: Playing, tmp_path: Path) -> None:
+    settings, apps = str(tmp_path / "settings.yaml"), str(tmp_path / "apps.yaml")
+    web = pod("web", container(envFrom=[{"configMapRef": {"name": "settings"}}]))
+    played.play(config_map("settings", key="one"), source=settings)
+    played.play(web, source=apps)
+    before = played.running()["web/app"]
+    result = played.play(config_map("settings", key="two"), source=settings)
+    assert {step.key: step.action for step in result.plan.steps} == {
+        "ConfigMap/default/settings": "update",
+        "Pod/default/web": "replace",
+    }
+    played.until(lambda: played.status().ready and played.running()["web/app"].id != before.id)
+    assert played.status().source == apps
+    assert not played.play(web, source=apps).plan

@@ -94,6 +94,23 @@ def test_killed_at_random_moments_it_loses_no_count_and_restarts_nothing_itself(
         assert starts == count + running, f"{name}: killed {count} times, started {starts} times"
 
 
+def test_killed_while_pods_are_made_replaced_and_removed_it_leaves_nothing_behind(played: Playing) -> None:
+    chance = random.Random(11)
+    for turn in range(8):
+        app = container("app", f": {turn}; {CALM}")
+        declared = [pod(f"p{n}", app, initContainers=[container("init", "true")]) for n in range(2)]
+        if "p0" in played.names() and chance.random() < 0.3:
+            asyncio.run(play_down(played.node, names=["p0"], wait=0))
+        played.play(*declared, wait=0)
+        time.sleep(chance.random() * 0.5)
+        played.kill_supervisor()
+        played.start_supervisor()
+    final = played.play(*declared)
+    assert sorted(played.running()) == ["p0/app", "p1/app"]
+    assert {pod.uid for pod in final.pods} == {s.config.uid for s in played.pods.sandboxes()}
+    assert all(f": {turn};" in c.config.command[2] for c in played.running().values() if c.config.command)
+
+
 def test_two_supervisors_never_run_at_once(played: Playing) -> None:
     os.makedirs(played.node.state, exist_ok=True)
     children = [process.spawn(start.command(played.node), env=dict(os.environ)) for _ in range(4)]

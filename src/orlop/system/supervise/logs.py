@@ -19,9 +19,7 @@ class LogSettings:
 
 def rotate_grown(pods: Pods, uid: str, settings: LogSettings) -> None:
     """Rotate the logs of the pod's running containers that are longer than allowed."""
-    for sandbox in pods.sandboxes(state="ready"):
-        if sandbox.config.uid != uid:
-            continue
+    for sandbox in pods.sandboxes(uid=uid, state="ready"):
         for container in pods.containers(sandbox.id, state="running"):
             if _size(container.log_path) > settings.log_size:
                 pods.engine.rotate_log(container.id, container.log_path, settings.log_files)

@@ -164,10 +164,9 @@ class PodLayer:
 
 def observe(pods: Pods, node: Node, uid: str) -> Seen:
     """What there is of the pod `uid`: its newest sandbox with its containers, and older sandboxes."""
-    mine = [sandbox for sandbox in pods.sandboxes() if sandbox.config.uid == uid]
+    mine = sorted(pods.sandboxes(uid=uid), key=lambda sandbox: sandbox.config.attempt)
     if not mine:
         return Seen()
-    mine.sort(key=lambda sandbox: sandbox.config.attempt)
     newest = mine[-1]
     containers = [_with_last_words(node, uid, each) for each in pods.containers(newest.id)]
     return Seen(newest, tuple(containers), tuple(mine[:-1]))

@@ -104,6 +104,13 @@ class Supervisor:
                 elif not record.wanted or record.key not in ending:
                     self._keep(record)
 
+    async def _try_reconcile(self) -> None:
+        """Later is soon enough: what time brings comes again."""
+        try:
+            await self.reconcile()
+        except OrlopError as error:
+            _log.warning("the records cannot be read: %s", error)
+
     async def _serve(self, ready: Callable[[], None], *, on_demand: bool) -> None:
         """Answer requests until the end. An idle one looks again after it closed its socket."""
         operations = {
@@ -117,7 +124,7 @@ class Supervisor:
                 ready()
                 notify.ready()
                 await self._until_over(on_demand=on_demand)
-            await self.reconcile()
+            await self._try_reconcile()
             if not self._keepers:
                 break
 
@@ -139,7 +146,7 @@ class Supervisor:
                 record, pods=self._pods, records=self._records, clock=self._clock, changed=self._tell
             )
         except OrlopError as error:
-            _log.error("pod %s: %s", record.key, error)
+            _log.warning("pod %s: %s", record.key, error)
             return
         self._keepers[record.uid] = keeper
         self._begin(self._guard(keeper))
@@ -157,7 +164,7 @@ class Supervisor:
             pause = min(2 * pause, limits.BACKOFF_MAX)
         del self._keepers[keeper.record.uid]
         self._tell()
-        await self.reconcile()  # what waited for its name may begin
+        await self._try_reconcile()  # what waited for its name may begin
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._group.create_task(work)
@@ -178,7 +185,7 @@ class Supervisor:
             rounds += 1
             try:
                 if rounds % max(int(limits.SUPERVISOR_POLL / limits.LOG_CHECK), 1) == 0:
-                    await self.reconcile()
+                    await self._try_reconcile()
                 for keeper in list(self._keepers.values()):
                     await self._pods.rotate_logs(keeper.record)
                 _bound_own_log()
