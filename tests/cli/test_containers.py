@@ -112,6 +112,19 @@ def test_a_detached_container_runs_until_it_is_stopped(node: Node) -> None:
     orlop("remove", identity[:8])
 
 
+def test_ports_are_free_again_when_the_container_has_ended(node: Node) -> None:
+    from orlop.cli.container.values import free_port
+
+    port = free_port("tcp", "127.0.0.1")
+    for words in (["--name", "one"], ["--name", "two", "-d"], ["--name", "three", "-d"]):
+        orlop("run", "-p", f"127.0.0.1:{port}:80", *words, IMAGE, "true")
+        until(lambda: all(pod["state"] == "notready" for pod in answer("pod", "list")))
+    assert [container["ips"] for container in answer("ps", "-a")] == [[], [], []]
+    assert orlop("logs", "two").stdout == ""
+    orlop("rm", "--all")
+    assert answer("pod", "list") == []
+
+
 def test_a_name_that_is_taken_is_refused(node: Node) -> None:
     run("-d", "--name", "one", IMAGE, "sleep", "1000")
     failed = run("-d", "--name", "one", IMAGE, "sleep", "1000", code=125)
