@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from orlop.kit.errors import InvalidInput
@@ -12,7 +14,7 @@ from orlop.system.supervise.rules import pod_rule
 from tests.system.supervise.bench import container, desired
 
 
-def rule(*containers: kube.Container, **spec: object) -> PodRule:
+def rule(*containers: kube.Container, **spec: Any) -> PodRule:
     return pod_rule("u", desired(*containers, **spec).pod)
 
 
