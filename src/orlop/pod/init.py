@@ -7,6 +7,7 @@ the one static binary mounted in; its namespace is pinned, and the pod's contain
 from __future__ import annotations
 
 import os
+import sqlite3
 
 from orlop.kit.errors import NotFound
 from orlop.pod import namespaces
@@ -20,6 +21,11 @@ _PLACES = ("/usr/libexec/podman/catatonit", "/usr/bin/catatonit", "/usr/local/bi
 def wanted(config: SandboxConfig) -> bool:
     """Whether the pod has an init: with the host's PID namespace there is nothing to own."""
     return config.shared_pid and not config.host_pid
+
+
+def recorded(row: sqlite3.Row) -> bool:
+    """Whether the sandbox of this record may have an init, also one whose start was not recorded."""
+    return '"shared_pid":true' in row["config"]
 
 
 def start(pods: Pods, sandbox_id: str, config: SandboxConfig) -> int:

@@ -21,7 +21,6 @@ from orlop.pod.create_container import create, make_root
 from orlop.pod.model import ContainerConfig, SandboxConfig
 from orlop.pod.records import READY, RUNNING, update
 from orlop.pod.remove_container import remove_container
-from orlop.pod.stop_sandbox import has_init
 
 TYPE_CHECKING = False  # as typing's, without importing typing
 if TYPE_CHECKING:
@@ -124,7 +123,7 @@ def remove_pair(pods: Pods, sandbox_id: str, container_id: str) -> None:
                 lambda: container.dismantle(pods, container_id, pods.own_log(container_id)),
             ]
         )
-        sandbox.dismantle(pods, sandbox_id, attached=False, has_init=has_init(row))
+        sandbox.dismantle(pods, sandbox_id, attached=False, has_init=init.recorded(row))
         pods.records.delete_pair(sandbox_id, container_id)
         pods.release_claim(container_id)
         pods.release_claim(sandbox_id)

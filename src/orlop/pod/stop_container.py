@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sqlite3
 
 from orlop.kit import limits
@@ -39,7 +38,7 @@ def stop_container(pods: Pods, name: str, timeout: float = limits.STOP_GRACE) ->
 def kill(pods: Pods, row: sqlite3.Row) -> None:
     """SIGKILL to the whole container, for whoever holds its claim. Raises TimedOut."""
     identifier = row["id"]
-    pods.engine.kill(identifier, signal.SIGKILL, all=True)
+    pods.engine.kill(identifier, "SIGKILL", all=True)
     if pods.engine.wait(identifier, limits.KILL_WAIT) is None and refresh.alive(row["pid"], row["pid_start"]):
         raise TimedOut(
             f"container {row['name']}",

@@ -6,7 +6,7 @@ import sqlite3
 from functools import partial
 
 from orlop.kit import limits
-from orlop.pod import sandbox
+from orlop.pod import init, sandbox
 from orlop.pod.context import Pods
 from orlop.pod.records import NOTREADY, READY
 from orlop.pod.stop_container import stop_container
@@ -45,9 +45,4 @@ def stop_containers(pods: Pods, sandbox_id: str, timeout: float) -> None:
 
 def dismantle(pods: Pods, row: sqlite3.Row) -> None:
     """What a sandbox has, by its record."""
-    sandbox.dismantle(pods, row["id"], attached=bool(row["attached"]), has_init=has_init(row))
-
-
-def has_init(row: sqlite3.Row) -> bool:
-    """Whether the sandbox may have an init, also one whose start was not recorded."""
-    return '"shared_pid":true' in row["config"]
+    sandbox.dismantle(pods, row["id"], attached=bool(row["attached"]), has_init=init.recorded(row))
