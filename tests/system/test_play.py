@@ -166,6 +166,17 @@ def test_status_needs_no_supervisor(played: Playing) -> None:
     assert played.status().restarts == 1
 
 
+def test_playing_again_tells_the_truth_after_the_supervisor_and_a_container_died(played: Playing) -> None:
+    played.play(pod())
+    before = played.running()["web/app"]
+    played.kill_supervisor()
+    played.pods.engine.kill(before.id, "SIGKILL")
+    played.pods.engine.wait(before.id, 10)
+    (web,) = played.play(pod()).pods
+    assert (web.ready, web.restarts) == (True, 1)
+    assert played.running()["web/app"].id != before.id
+
+
 # What cannot be done is explained
 
 

@@ -82,6 +82,7 @@ SUPERVISOR_POLL = 30.0  # exits come as events; this look is for what no event t
 SUPERVISOR_IDLE = 20.0  # one started on demand ends after so long with nothing declared
 SUPERVISOR_START = 20.0  # until one that was started answers
 SUPERVISOR_RETRY = 2.0  # after a failure of Orlop's own (a lower layer's error), doubled like a back-off
+SUPERVISOR_LOOK = 5.0  # a request waits so long until every pod was looked at once
 SUPERVISOR_THREADS = 64  # blocking calls (exec probes, stops) at the same time
 SUPERVISOR_LOG = 4 * MIB  # supervise.log is begun anew beyond this
 LOG_CHECK = 10.0  # between two looks at the sizes of containers' logs

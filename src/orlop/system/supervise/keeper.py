@@ -43,6 +43,7 @@ class Keeper:
         self.record = record
         self.state = record.state
         self.container_ids: frozenset[str] = frozenset()
+        self.looked = asyncio.Event()  # what is recorded has been compared with what is, once
         self._rule = pod_rule(record.uid, record.desired.pod)
         self._pods = pods
         self._records = records
@@ -92,6 +93,7 @@ class Keeper:
             await self._save()
             if decision.orders or decision.state == before:
                 break
+        self.looked.set()
         for order in decision.orders:
             self._jobs.give(order, self._carry_out, group)
         if self._stale and seen.sandbox is not None:

@@ -204,6 +204,10 @@ class Supervisor:
 
     async def _reread(self, request: Mapping[str, Any]) -> dict[str, Any]:
         await self.reconcile()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limits.SUPERVISOR_LOOK):
+                for keeper in list(self._keepers.values()):
+                    await keeper.looked.wait()
         return {"revision": self._revision}
 
     async def _changes(self, request: Mapping[str, Any]) -> dict[str, Any]:
