@@ -23,7 +23,7 @@ _BEGIN, _END = "<!-- measured: begin -->", "<!-- measured: end -->"
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("what", nargs="*", choices=["run", "pull", []], default=[])
-    parser.add_argument("--rounds", type=int, default=15, help="of `run`; pulls take a third of it")
+    parser.add_argument("--rounds", type=int, default=15, help="of `run`; pulls take a fifth of it")
     parser.add_argument("--write", action="store_true", help=f"put the tables into {_PAGE}")
     arguments = parser.parse_args()
     what = arguments.what or ["run", "pull"]
@@ -35,7 +35,7 @@ def main() -> int:
                 lines += _tables(run.measure(Path(folder, "run"), rounds=arguments.rounds), unit=1000)
             if "pull" in what:
                 lines += _tables(
-                    pull.measure(Path(folder, "pull"), rounds=max(2, arguments.rounds // 3)), unit=1
+                    pull.measure(Path(folder, "pull"), rounds=max(2, arguments.rounds // 5)), unit=1
                 )
     finally:
         if made:

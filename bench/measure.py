@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from orlop.kit import process
+from orlop.kit import kernel, process
 
 
 @dataclass(frozen=True)
@@ -62,3 +64,15 @@ def whole(argv: Sequence[str], env: Mapping[str, str], *, timeout: float = 600) 
     started = time.perf_counter()
     process.run(argv, env=env, timeout=timeout)
     return time.perf_counter() - started
+
+
+@contextlib.contextmanager
+def tmpfs(folder: Path) -> Iterator[Path]:
+    """A fresh tmpfs at `folder`, gone afterwards with all that is mounted below it."""
+    folder.mkdir(parents=True)
+    kernel.mount("tmpfs", str(folder), "tmpfs")
+    kernel.mount("", str(folder), flags=kernel.MS_PRIVATE)
+    try:
+        yield folder
+    finally:
+        kernel.umount(str(folder), kernel.MNT_DETACH)

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from bench import image
-from bench.measure import Timing, in_turns, whole
+from bench.measure import Timing, in_turns, tmpfs, whole
 from bench.peers import containerd, podman
 from bench.run import orlop_env
 from orlop.kit import process
@@ -19,14 +19,18 @@ _ORLOP = os.path.join(os.path.dirname(sys.executable), "orlop")
 
 
 def measure(folder: Path, *, rounds: int) -> dict[str, list[Timing]]:
-    """Timings by number of layers ("1 layer", "8 layers"). Each pull goes into an empty store."""
+    """Timings by number of layers ("1 layer", "8 layers"). Each pull goes into an empty store.
+
+    All stores are on one tmpfs: on the machine's disk, what one engine removes slows the next one's writes.
+    """
     found = {}
     with (
+        tmpfs(folder) as memory,
         registry() as running,
-        podman(folder / "podman", running.address) as peer,
-        containerd(folder / "containerd") as daemon,
+        podman(memory / "podman", running.address) as peer,
+        containerd(memory / "containerd") as daemon,
     ):
-        env = orlop_env(folder, running.address)
+        env = orlop_env(memory / "orlop", running.address)
 
         def orlop(name: str) -> float:
             taken = whole([_ORLOP, "image", "pull", "--quiet", name], env)
