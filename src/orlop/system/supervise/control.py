@@ -1,7 +1,7 @@
 """The supervisor's socket: one JSON object a line, a request and its answer, below the node's state folder.
 
     {"op": "ping"}                              {"pid": 1234}
-    {"op": "reconcile"}                         {}            what is declared was read again, and every pod looked at
+    {"op": "reconcile"}                         {"revision": 7}   declared pods were read and looked at
     {"op": "changed", "since": 7, "wait": 10}   {"revision": 9}   once it is beyond `since`, or after `wait` s
     {"op": "stop"}                              {}            containers go on running
 
