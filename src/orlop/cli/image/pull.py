@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from orlop.cli.context import Context
+from orlop.cli.each import each
 from orlop.cli.output import emit
 from orlop.cli.parser import Parser
 
@@ -41,8 +42,10 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(context: Context, arguments: argparse.Namespace) -> int:
-    pulled = [
-        pull(
+    pulled: list[Pulled] = []
+
+    def fetch(name: str) -> None:
+        done = pull(
             context,
             name,
             policy=arguments.policy,
@@ -52,14 +55,14 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
             tls_verify=None if arguments.tls_verify is None else arguments.tls_verify == "true",
             quiet=arguments.quiet,
         )
-        for name in arguments.names
-    ]
+        pulled.append(done)
+        if not context.json:
+            print(done.id, flush=True)
+
+    code = each(context, arguments.names, fetch)
     if context.json:
         emit(pulled)
-    else:
-        for one in pulled:
-            print(one.id)
-    return 0
+    return code
 
 
 def pull(
