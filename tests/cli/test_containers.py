@@ -68,6 +68,13 @@ def test_an_image_that_is_absent_is_orlops_own_failure(node: Node) -> None:
     assert "hint: orlop image pull no-such-image" in failed.stderr
 
 
+def test_an_image_for_another_platform_is_not_taken_for_the_one_that_was_asked_for(node: Node) -> None:
+    run("--rm", "--pull", "never", "--platform", "linux/amd64", IMAGE, "true")
+    failed = run("--rm", "--pull", "never", "--platform", "linux/arm64", IMAGE, "true", code=125)
+    assert "is not stored here for linux/arm64" in failed.stderr
+    run("--rm", "--pull", "never", "--platform", "a/b/c/d", IMAGE, "true", code=125)
+
+
 def test_without_rm_the_container_stays_listed_until_it_is_removed(node: Node) -> None:
     run("--name", "once", IMAGE, "sh", "-c", "echo kept; exit 3", code=3)
     assert answer("ps") == []

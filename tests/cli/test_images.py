@@ -6,12 +6,13 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tests.cli.program import ORLOP, answer, orlop
-from tests.support.images import Image, Layer, busybox, push, tar
+from tests.support.images import Image, Layer, busybox, digest, push, tar
 from tests.support.registry import Registry, registry
 
 pytestmark = pytest.mark.host
@@ -26,10 +27,10 @@ def served() -> Iterator[Registry]:
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def here(tmp_path: Path, served: Registry, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A node of its own, named by the environment."""
     registries = tmp_path / "registries.conf"
-    registries.write_text('[[registry]]\nlocation = "127.0.0.1"\ninsecure = true\n')
+    registries.write_text(f'[[registry]]\nlocation = "{served.address}"\ninsecure = true\n')
     for name, value in {
         "ORLOP_ROOT": tmp_path / "root",
         "ORLOP_STATE": tmp_path / "state",
@@ -69,6 +70,39 @@ def test_a_pulled_image_is_listed_inspected_tagged_and_removed(here: Path, serve
     gone = answer("image", "remove", "localhost/mine:2")
     assert identity in gone["removed"]
     assert answer("image", "list") == []
+
+
+def test_of_several_images_each_is_pulled_and_each_failure_told(here: Path, served: Registry) -> None:
+    names = [served.reference(name) for name in ("small:1", "absent:1", "busybox:latest")]
+    done = orlop("image", "pull", *names, code=3)
+    assert len(done.stdout.splitlines()) == 2
+    assert names[1] in done.stderr
+    assert len(answer("image", "list")) == 2
+
+
+def test_an_alias_names_the_image_in_every_command(here: Path, served: Registry) -> None:
+    with (here / "registries.conf").open("a") as stream:
+        stream.write(f'[aliases]\n"motd" = "{served.reference("small")}"\n')
+    identity = orlop("image", "pull", "motd:1").stdout.strip()
+    assert [image["id"] for image in answer("image", "inspect", "motd:1")] == [identity]
+    orlop("image", "tag", "motd:1", "mine")
+    assert orlop("image", "remove", "motd:1").stdout.strip() == served.reference("small:1")
+
+
+def test_what_an_error_quotes_does_not_steer_the_terminal(here: Path) -> None:
+    told = orlop("image", "inspect", "\x1b[31mred\nerror: two", code=3).stderr
+    assert "\x1b" not in told
+    assert "\\x1b[31mred" in told
+
+
+def test_five_processes_download_an_image_once(here: Path, served: Registry) -> None:
+    image = Image((Layer(tar({"etc/five": os.urandom(1 << 20)})),), {"Cmd": ["five"]})
+    name = push(served, "five:1", image)
+    with ThreadPoolExecutor(5) as pool:
+        found = list(pool.map(lambda _: orlop("image", "pull", name).stdout.strip(), range(5)))
+    assert found == [image.id] * 5
+    for blob in image.blobs:
+        assert served.requests(f"GET /v2/five/blobs/{digest(blob)}") == 1
 
 
 def test_a_mounted_image_can_be_read_and_is_gone_when_unmounted(here: Path, served: Registry) -> None:

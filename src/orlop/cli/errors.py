@@ -41,7 +41,10 @@ def show(error: OrlopError, *, as_json: bool) -> None:
 
         print(json.dumps(error.as_json()), file=sys.stderr, flush=True)
     else:
-        print(f"error: {error}\nhint: {error.hint}", file=sys.stderr, flush=True)
+        from orlop.cli.output import printable
+
+        text = f"error: {error}\nhint: {error.hint}"  # what others wrote must not steer the terminal
+        print("\n".join(printable(line) for line in text.split("\n")), file=sys.stderr, flush=True)
 
 
 def exit_code(error: OrlopError, given: Sequence[str]) -> int:

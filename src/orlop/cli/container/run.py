@@ -57,25 +57,35 @@ def present(context: Context, image: str, policy: str, platform: str | None = No
     """The image is in the store afterwards; returns the name or ID that it has there. Raises NotFound."""
     from orlop.kit.errors import NotFound
 
-    if policy in ("missing", "never") and platform is None:
-        found = _stored(context, image)
-        if found is not None:
-            return found
+    if policy in ("missing", "never"):
+        if _stored(context, image, platform):
+            return image
         if policy == "never":
-            raise NotFound(f"image {image}", "is not stored here", hint=f"orlop image pull {image}")
+            what = f"is not stored here for {platform}" if platform else "is not stored here"
+            raise NotFound(f"image {image}", what, hint=f"orlop image pull {image}")
+        if platform:
+            policy = "always"  # what is here of that name is for another one
     from orlop.cli.image.pull import pull
 
     return pull(context, image, policy=policy, platform=platform).name
 
 
-def _stored(context: Context, image: str) -> str | None:
+def _stored(context: Context, image: str, platform: str | None) -> bool:
     from orlop.kit.errors import NotFound
 
     try:
-        context.store.image(image)
+        found = context.store.image(image)
     except NotFound:
-        return None
-    return image
+        return False
+    if platform is None:
+        return True
+    from orlop.image.platform import Platform
+
+    wanted, config = Platform.parse(platform), context.store.image_config(found.id)
+    is_for = Platform.of(config.os, config.architecture, config.variant)
+    return (is_for.os, is_for.architecture) == (wanted.os, wanted.architecture) and (
+        is_for.variant in wanted.variants
+    )
 
 
 def _tell(context: Context, running: Running, name: str) -> None:
