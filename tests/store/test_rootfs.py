@@ -59,6 +59,28 @@ def test_layers_are_seen_as_one(store: Store) -> None:
     assert (stat.S_IMODE(os.stat(root).st_mode), os.stat(root).st_uid) == (0o711, 4)
 
 
+def test_no_whiteout_is_ever_listed_as_a_name(store: Store) -> None:
+    upper = [
+        Entry("var/log/.wh..wh..opq"),
+        Entry("var/log/.wh.a"),  # both ways at once
+        Entry("var/log/b", b"2"),
+        Entry("new/folder/.wh.nothing"),  # of what no layer below has
+        folder("new/folder", 0o750),
+        folder("etc"),
+        Entry("etc/.wh.gone"),
+        folder("etc", 0o700),
+    ]
+    image_id = put(store, image_of(LOWER, tar(upper)), NAME)
+    store.create_rootfs("c1", image_id)
+    for root in (Path(store.mount_rootfs("c1")), Path(store.mount_image(NAME))):
+        assert os.listdir(root / "var/log") == ["b"]
+        assert os.listdir(root / "new/folder") == []
+        assert os.listdir(root / "etc") == ["motd"]
+        assert stat.S_IMODE((root / "new/folder").stat().st_mode) == 0o750
+    shutil.rmtree(Path(store.mount_rootfs("c1"), "new"))
+    assert store.check().problems == ()
+
+
 def test_what_a_container_writes_is_its_own(store: Store, diff: Path) -> None:
     image_id = put(store, image_of(LOWER), NAME)
     for name in ("c1", "c2"):

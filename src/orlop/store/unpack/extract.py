@@ -30,6 +30,7 @@ _WHITEOUT = b".wh."
 _METADATA = b".wh..wh."
 _OPAQUE = b".wh..wh..opq"
 _OPAQUE_XATTR = "trusted.overlay.opaque"
+_ORIGIN_XATTR = "trusted.overlay.origin"
 _OVERLAY_XATTRS = ("trusted.overlay.", "user.overlay.")
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _ID_MAX = 2**32 - 2  # 2**32-1 means "leave it" to chown(2): CVE-2024-40635's class
@@ -387,8 +388,20 @@ class Extractor:
         if known is None:
             os.mknod(hidden, stat.S_IFCHR, 0, dir_fd=parent)
             self.listing.add(target, Record(stat.S_IFCHR, 0, 0, 0, 0))
+            self._has_whiteouts(parent, above)
         elif stat.S_ISDIR(known.mode):
             self._opaque(target)
+
+    def _has_whiteouts(self, folder: int, path: Path) -> None:
+        """Overlayfs looks for whiteouts where folders of several layers meet, and where it sees this mark.
+
+        Without it, one in a folder that is opaque or new would be listed as a name that opens nothing.
+        """
+        record = self.listing.get(path) if path else None  # at the root all layers meet
+        if record is None or any(name == _ORIGIN_XATTR for name, _ in record.xattrs):
+            return
+        os.setxattr(folder, _ORIGIN_XATTR, b"")
+        self.listing.add(path, record.with_xattr(_ORIGIN_XATTR, b""))
 
     def _is_gone(self, path: Path) -> bool:
         known = self.listing.get(path)
