@@ -111,6 +111,27 @@ class SinkSuite:
         assert sink.named("example.com/ship:1") == (image.id, image.digest)
         assert sink.named("example.com/ship:2") is None
 
+    def test_the_config_is_kept_as_it_came(self, sink: Sink) -> None:
+        image = image_of(b"one")
+        with pytest.raises(NotFound):
+            sink.config_bytes(Digest(image.id))
+        put(sink, image, "example.com/ship:1")
+        assert sink.config_bytes(Digest(image.id)) == image.config_bytes
+
+    def test_an_image_is_pulled_by_one_at_a_time_and_who_waits_can_give_up(self, sink: Sink) -> None:
+        image_id, other = Digest(image_of(b"one").id), Digest(image_of(b"two").id)
+
+        def give_up() -> None:
+            raise Cancelled("the pull", "was cancelled", hint="-")
+
+        with sink.lease(), sink.pulling(image_id, never_tick):
+            with pytest.raises(Cancelled), sink.pulling(image_id, give_up):
+                pass
+            with sink.pulling(other, never_tick):
+                pass
+        with sink.lease(), sink.pulling(image_id, give_up):
+            pass
+
     def test_a_name_moves_to_the_image_that_was_put_last(self, sink: Sink) -> None:
         first, second = image_of(b"one"), image_of(b"two")
         put(sink, first, "example.com/ship:1")

@@ -26,7 +26,7 @@ class FakeSink:
         self.images: dict[Digest, ImageRecord] = {}
         self.names: dict[str, Digest] = {}
         self.leases = 0
-        self._fetching: set[Digest] = set()
+        self._busy: set[Digest] = set()
         self._changed = threading.Condition()
 
     @contextmanager
@@ -39,8 +39,19 @@ class FakeSink:
             with self._changed:
                 self.leases -= 1
 
+    @contextmanager
+    def pulling(self, image_id: Digest, tick: Callable[[], None]) -> Iterator[None]:
+        with self._alone(image_id, tick):
+            yield
+
     def has_image(self, image_id: Digest) -> bool:
         return image_id in self.images
+
+    def config_bytes(self, image_id: Digest, /) -> bytes:
+        try:
+            return self.images[image_id].config
+        except KeyError:
+            raise NotFound(str(image_id), "no such image", hint="pull it") from None
 
     def named(self, name: str) -> tuple[Digest, Digest] | None:
         image_id = self.names.get(name)
@@ -54,24 +65,15 @@ class FakeSink:
         meter: Meter,
         tick: Callable[[], None],
     ) -> bool:
-        with self._changed:
-            while layer.chain_id in self._fetching:
-                self._changed.wait(_WAIT)
-                tick()
+        with self._alone(layer.chain_id, tick):
             if layer.chain_id in self.layers:
                 meter.note("already there")
                 return False
-            self._fetching.add(layer.chain_id)
-        try:
             with open_blob() as reader:
                 packed = _read(reader, layer.size)
             data = _unpacked(packed, layer)
             with self._changed:
                 self.layers[layer.chain_id] = data
-        finally:
-            with self._changed:
-                self._fetching.discard(layer.chain_id)
-                self._changed.notify_all()
         return True
 
     def put_image(self, image: ImageRecord) -> None:
@@ -81,6 +83,20 @@ class FakeSink:
                     raise NotFound(str(layer), "no such layer", hint="pull the image again")
             self.images[image.id] = image
             self.names.update(dict.fromkeys(image.names, image.id))
+
+    @contextmanager
+    def _alone(self, wanted: Digest, tick: Callable[[], None]) -> Iterator[None]:
+        with self._changed:
+            while wanted in self._busy:
+                self._changed.wait(_WAIT)
+                tick()
+            self._busy.add(wanted)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._busy.discard(wanted)
+                self._changed.notify_all()
 
 
 def _read(reader: Reader, size: int) -> bytes:

@@ -12,6 +12,7 @@ import contextlib
 import functools
 import logging
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
@@ -99,8 +100,10 @@ class Fetch:
         if there and found.raw.digest == there.digest:
             return there
         check_image(found.manifest, self._subject)
-        async with self._lease():
-            return await self._into_sink(found)
+        async with self._held(self._sink.lease()):
+            image_id = found.manifest.config.digest
+            async with self._held(self._sink.pulling(image_id, self._cancellation.check)):
+                return await self._into_sink(found)
 
     async def _choose(self, raw: RawManifest, *, depth: int, media_type: str = "") -> _Found:
         """Walk down the indexes to the manifest that fits the platform."""
@@ -134,7 +137,7 @@ class Fetch:
 
     async def _into_sink(self, found: _Found) -> Pulled:
         manifest = found.manifest
-        data = await self._blocking(self._config_bytes, manifest.config)
+        data, size = await self._blocking(self._config_bytes, manifest.config)
         config = ImageConfig.from_json(data, f"{self._subject}: config")
         self._check_config(config, manifest)
         chains = chain_ids(config.diff_ids)
@@ -148,7 +151,7 @@ class Fetch:
             digests=(*found.above, found.raw.digest),
         )
         fetched = 0 if await self._blocking(self._recorded, record) else -1
-        size = len(found.raw.data) + len(data)
+        size += len(found.raw.data)
         if fetched < 0:
             layers = await self._layers(self._requests(manifest, config))
             fetched = len(layers)
@@ -166,7 +169,15 @@ class Fetch:
             return False
         return True
 
-    def _config_bytes(self, blob: Descriptor) -> bytes:
+    def _config_bytes(self, blob: Descriptor) -> tuple[bytes, int]:
+        """The config, and how many bytes of it came over the network."""
+        if self._sink.has_image(blob.digest):
+            with contextlib.suppress(NotFound):  # it went while we looked
+                return self._sink.config_bytes(blob.digest), 0
+        data = self._fetched_config(blob)
+        return data, len(data)
+
+    def _fetched_config(self, blob: Descriptor) -> bytes:
         if blob.size > limits.IMAGE_CONFIG_SIZE:
             raise LimitExceeded(
                 self._subject,
@@ -258,13 +269,12 @@ class Fetch:
             meter.done()
 
     @contextlib.asynccontextmanager
-    async def _lease(self) -> AsyncIterator[None]:
-        lease = self._sink.lease()
-        await self._blocking(lease.__enter__)
+    async def _held(self, lock: AbstractContextManager[None]) -> AsyncIterator[None]:
+        await self._blocking(lock.__enter__)
         try:
             yield
         finally:
-            await in_thread(lease.__exit__, None, None, None)
+            await in_thread(lock.__exit__, None, None, None)
 
     async def _blocking(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `function` in a thread; a cancelled caller breaks its connections and waits for its end."""

@@ -68,7 +68,15 @@ class Sink(Protocol):
         May be entered in one thread and left in another.
         """
 
+    def pulling(self, image_id: Digest, tick: Callable[[], None]) -> AbstractContextManager[None]:
+        """One pull of this image at a time, of all threads and processes: the others wait, calling `tick`,
+        and find it there. Inside a lease. May be entered in one thread and left in another.
+        """
+
     def has_image(self, image_id: Digest) -> bool: ...
+
+    def config_bytes(self, image_id: Digest, /) -> bytes:
+        """As the registry gave it. Raises NotFound."""
 
     def named(self, name: str) -> tuple[Digest, Digest] | None:
         """(image ID, manifest digest) that a canonical reference leads to; None where it leads nowhere."""

@@ -106,6 +106,9 @@ class Layout:
     def diff_lock(self, diff_id: str) -> str:
         return f"{self.locks}/diff-{diff_id.partition(':')[2]}"
 
+    def pull_lock(self, image_id: str) -> str:
+        return f"{self.locks}/pull-{image_id.partition(':')[2]}"
+
     def container_lock(self, container_id: str) -> str:
         return f"{self.locks}/rootfs-{sum(container_id.encode()) % _STRIPES}"
 

@@ -102,7 +102,7 @@ def _remove_images(layout: Layout, database: Database, *, all_images: bool) -> l
 
 
 def _remove_locks(layout: Layout) -> None:
-    """Lock files of diffs are only taken inside a lease, which is ours alone now."""
+    """Lock files of diffs and pulls are only taken inside a lease, which is ours alone now."""
     for name in os.listdir(layout.locks):
-        if name.startswith("diff-"):
+        if name.startswith(("diff-", "pull-")):
             files.remove_tree(f"{layout.locks}/{name}")

@@ -51,6 +51,17 @@ class Store:
             yield
 
     @explained
+    @contextlib.contextmanager
+    def pulling(self, image_id: Digest, tick: Callable[[], None]) -> Iterator[None]:
+        """One pull of the image at a time; see Sink."""
+        from orlop.kit import locks
+        from orlop.kit.errors import TimedOut
+
+        with contextlib.ExitStack() as held:
+            with contextlib.suppress(TimedOut):  # the lock spares work, nothing more: go on beside the other
+                held.enter_context(locks.hold(self.layout.pull_lock(image_id), tick=tick))
+            yield
+
     def has_image(self, image_id: Digest) -> bool:
         from orlop.store import images
 
