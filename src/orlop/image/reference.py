@@ -46,11 +46,13 @@ class Reference:
 
         Raises InvalidInput for what the grammar refuses, and for 64 hex digits, which mean an image ID.
         """
+        if not text:
+            raise InvalidInput("''", "is no image: the name is empty", hint=_HINT)
         if len(text) == 64 and _HEX.issuperset(text):
             raise InvalidInput(text, "is an image ID, not a reference", hint=_HINT)
         registry, rest = split_registry(text)
         named, separator, digest_text = rest.partition("@")
-        digest = Digest(digest_text) if separator else None
+        digest = _digest(digest_text, text) if separator else None
         repository, separator, tag = named.partition(":")
         if separator:
             check_tag(tag, text)
@@ -137,6 +139,13 @@ def is_short(text: str) -> bool:
     """Whether `text` names no registry, so that registries.conf decides where it comes from."""
     first, separator, _ = text.partition("/")
     return not (separator and ("." in first or ":" in first or first == "localhost"))
+
+
+def _digest(digest: str, subject: str) -> Digest:
+    try:
+        return Digest(digest)
+    except InvalidInput as error:
+        raise InvalidInput(subject[:300], f"{digest[:140]!r} {error.cause}", hint=error.hint) from None
 
 
 def check_tag(tag: str, subject: str) -> None:

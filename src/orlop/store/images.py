@@ -85,7 +85,7 @@ def resolve(database: Database, name: str) -> tuple[str, str]:
             return str(rows[0]["image_id"]), candidate
     found = _by_digest(database, name) or _by_id(database, name)
     if not found:
-        short = _by_last_part(database, name)
+        short = _by_short_name(database, name) or _by_last_part(database, name)
         if short is not None:
             return short
         raise ImageUnknown(name, "no such image in the store", hint=f"pull it: orlop image pull {name}")
@@ -190,6 +190,24 @@ def _candidates(name: str) -> Iterable[str]:
     local = _try_canonical(f"localhost/{name}")
     if local:
         yield local
+
+
+def _by_short_name(database: Database, name: str) -> tuple[str, str] | None:
+    """A short name as a pull reads it: registries.conf's aliases and search registries."""
+    from orlop.image.reference import is_short
+    from orlop.image.registries.load import load
+    from orlop.image.registries.shortnames import candidates
+
+    if not is_short(name):
+        return None
+    try:
+        meant = [reference.canonical for reference in candidates(name, load())]
+    except OrlopError:  # a pull tells what is wrong with the file
+        return None
+    for canonical in meant:
+        for row in database.query("SELECT image_id FROM names WHERE name = ?", (canonical,)):
+            return str(row["image_id"]), canonical
+    return None
 
 
 def _by_last_part(database: Database, name: str) -> tuple[str, str] | None:

@@ -237,11 +237,10 @@ class RegistryClient:
         status, host, subject = answer.status, self.endpoint.host, str(self.endpoint.reference)
         words = f" ({said})" if said else ""
         if status == 404:
-            raise NotFound(
-                subject,
-                f"{host} has no {what}{words}",
-                hint="check the spelling of the repository and the tag",
-            )
+            hint = "check the spelling of the repository and the tag"
+            if what.startswith("blob "):
+                hint = "the registry lost a part of the image: push it again, or pull it from another one"
+            raise NotFound(subject, f"{host} has no {what}{words}", hint=hint)
         if status in (401, 403):
             known = self._auth is not None and self._auth.has_credentials
             cause = "refuses the credentials" if known else "wants credentials, or has no such repository"
