@@ -215,8 +215,8 @@ def test_the_termination_message_is_read(inside: Inside, played: Playing) -> Non
         spec="restartPolicy: Never",
         container="command: [sh, -c, 'echo all is done > /dev/termination-log']",
     )
+    played.until(lambda: played.status().phase == "Succeeded")
     (found,) = [each for each in played.pods.containers() if each.config.name == "app"]
-    assert played.status().phase == "Succeeded"
     assert "all is done" in str(played.status())
     assert found.exit_code == 0
 

@@ -74,7 +74,7 @@ class PodLayer:
         await in_thread(make)
 
     async def stop_sandbox(self, sandbox_id: str) -> None:
-        await in_thread(stop_sandbox, self._pods, sandbox_id)
+        await in_thread(stop_sandbox, self._pods, sandbox_id, 0.0)
 
     async def remove_sandbox(self, sandbox_id: str) -> None:
         await in_thread(remove_sandbox, self._pods, sandbox_id)
