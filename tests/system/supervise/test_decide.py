@@ -99,11 +99,8 @@ EVENTS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=200)
-@given(EVENTS)
-def test_whatever_happens_attempts_are_made_once_in_turn_and_counted(
-    events: list[tuple[object, ...]],
-) -> None:
+def lived(events: list[tuple[object, ...]]) -> World:
+    """A world after these events."""
     world = World()
     for event in events:
         orders = world.orders()
@@ -116,6 +113,15 @@ def test_whatever_happens_attempts_are_made_once_in_turn_and_counted(
             world.now += float(str(event[1]))
         else:
             world.reboot()
+    return world
+
+
+@settings(deadline=None, max_examples=200)
+@given(EVENTS)
+def test_whatever_happens_attempts_are_made_once_in_turn_and_counted(
+    events: list[tuple[object, ...]],
+) -> None:
+    world = lived(events)
     world.orders()
     assert len(world.started) == len(set(world.started)), "an attempt was made twice"
     for rule in RULE.containers:
@@ -132,16 +138,7 @@ def test_whatever_happens_attempts_are_made_once_in_turn_and_counted(
 @settings(deadline=None, max_examples=100)
 @given(EVENTS)
 def test_whatever_happened_a_pod_that_is_not_wanted_goes(events: list[tuple[object, ...]]) -> None:
-    world = World()
-    for event in events:
-        orders = world.orders()
-        if event[0] == "carry out":
-            for order in orders[: int(str(event[1]))]:
-                world.carry_out(order)
-        elif event[0] == "end":
-            world.end(str(event[1]), int(str(event[2])))
-        elif event[0] == "reboot":
-            world.reboot()
+    world = lived(events)
     for _ in range(10):
         for order in world.orders(wanted=False):
             assert order.verb in ("stop", "drop_sandbox", "forget")
