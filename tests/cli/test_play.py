@@ -81,6 +81,26 @@ def test_a_played_pod_runs_and_is_taken_away(node: Node, tmp_path: Path) -> None
     assert orlop("play", "--down", str(file)).stdout.startswith("nothing to do")
 
 
+def test_a_played_pod_that_is_stopped_stays_so_until_it_is_played_again(node: Node, tmp_path: Path) -> None:
+    file = tmp_path / "web.yaml"
+    file.write_text(pod("web", "exec sleep 1000"))
+    orlop("play", str(file))
+    assert orlop("pod", "stop", "web").stdout == "web\n"
+    orlop("pod", "stop", "web")
+    assert answer("ps") == []
+    orlop("supervise", "--stop")
+    orlop("play", "--wait", "0", "-", stdin=pod("other", "exec sleep 1000").encode())
+    until(lambda: [container["pod"] for container in answer("ps")] == ["other"])
+    assert {pod["name"] for pod in answer("pod", "list")} == {"web", "other"}
+    assert answer("pod", "inspect", "web")[0]["phase"] != "Running"
+    orlop("play", str(file))
+    assert {container["pod"] for container in answer("ps")} == {"web", "other"}
+    orlop("pod", "remove", "web")
+    orlop("pod", "remove", "--force", "other")
+    assert answer("pod", "list") == answer("ps", "-a") == []
+    orlop("pod", "remove", "web", code=3)
+
+
 def test_play_reads_standard_input_and_tells_of_all_mistakes(node: Node) -> None:
     told = orlop("play", "-", stdin=pod("one", "exec sleep 1000").encode())
     assert "one" in told.stdout

@@ -10,6 +10,7 @@ from orlop.cli.each import each
 from orlop.cli.output import emit, plain
 from orlop.cli.parser import Parser
 from orlop.cli.pod import shown
+from orlop.cli.pod.find import find
 
 DESCRIPTION = "JSON is always a list, one object a pod, in the order of the names."
 EXAMPLES = ("orlop pod inspect web", "orlop pod inspect web --output json")
@@ -26,10 +27,10 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
     found: list[dict[str, object]] = []
 
     def look(name: str) -> None:
-        sandbox = context.pods.sandbox(name)
-        pods = [pod for pod in shown.everything(context) if pod.sandbox == sandbox]
-        base = shown.as_json(pods[0] if pods else shown.Pod(sandbox, (), None))
-        found.append({**base, "addresses": plain(sandbox.addresses), "config": plain(sandbox.config)})
+        pod = find(context, name)
+        sandbox = pod.sandbox
+        more = {} if sandbox is None else {"addresses": sandbox.addresses, "config": sandbox.config}
+        found.append({**shown.as_json(pod), **{key: plain(value) for key, value in more.items()}})
 
     code = each(context, arguments.names, look)
     if context.json:
