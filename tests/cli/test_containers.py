@@ -8,6 +8,7 @@ import pty
 import select
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -474,3 +475,30 @@ def test_closed_streams_are_no_danger(node: Node) -> None:
 def test_output_of_any_size_arrives_whole(node: Node) -> None:
     done = run("--rm", IMAGE, "seq", "1", "100000")
     assert done.stdout == "".join(f"{number}\n" for number in range(1, 100_001))
+
+
+def test_run_imports_nothing_that_it_could_do_without(node: Node) -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", ORLOP, "run", "--rm", "--network", "none", IMAGE, "true"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    heavy = {
+        "asyncio",
+        "urllib3",
+        "ssl",
+        "yaml",
+        "rich",
+        "msgspec",
+        "subprocess",
+        "tomllib",
+        "importlib.metadata",
+    }
+    if not os.path.getsize(node.config):
+        heavy -= {"tomllib"}  # the node of this test has a configuration file
+    assert "orlop.pod.run" in imported
+    assert imported.isdisjoint(heavy | {"logging", "inspect", "dataclasses", "shutil", "tempfile", "pathlib"})
+    assert not [name for name in imported if name.startswith("orlop.system")]
