@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from orlop.image.digest import Digest
+from orlop.kit.errors import Corrupt
 from orlop.kit.node import Node
 from orlop.store.store import Store
 from tests.store.layers import ensure, image_of, put
@@ -131,6 +132,40 @@ def test_a_manifest_that_was_changed_is_found(store: Store, node: Node) -> None:
     assert "config" in store.check().problems[0].cause
     assert store.check(repair=True).clean
     assert store.images() == []
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "DELETE FROM layers",
+        "DELETE FROM diffs",
+        "DELETE FROM image_layers WHERE position = 1",
+        "UPDATE images SET manifest = 'text'",
+        "UPDATE images SET digest = 'none'",
+    ],
+)
+def test_a_record_that_was_damaged_is_found_and_mended_by_the_next_pull(
+    store: Store, node: Node, damage: str
+) -> None:
+    put(store, IMAGE, NAME)
+    with sqlite3.connect(f"{node.root}/store.db") as rows:
+        rows.execute(damage)
+    assert [problem.object for problem in store.check().problems] == [f"image {IMAGE.id}"]
+    assert store.check(repair=True).clean
+    put(store, IMAGE, NAME)
+    assert store.check().problems == ()
+    assert os.listdir(store.mount_image(NAME))
+
+
+def test_who_mounts_what_lost_its_folder_is_told_the_way_out(store: Store, diff: Path) -> None:
+    image_id = put(store, IMAGE, NAME)
+    store.create_rootfs("c1", image_id)
+    shutil.rmtree(diff.parent)
+    shutil.rmtree(diff.parent.with_name("2"))
+    for mount, name in ((store.mount_image, NAME), (store.mount_rootfs, "c1")):
+        with pytest.raises(Corrupt) as caught:
+            mount(name)
+        assert "store check --repair" in caught.value.hint
 
 
 def test_a_containers_lost_folder_is_found(store: Store, node: Node) -> None:

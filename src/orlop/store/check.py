@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Iterator
 
-from orlop.image.digest import Digest
+from orlop.image.config import ImageConfig
+from orlop.image.digest import Digest, chain_ids
 from orlop.kit import locks
 from orlop.kit.database import Database
+from orlop.kit.errors import InvalidInput
 from orlop.store import overlay
 from orlop.store.image_mounts import release
 from orlop.store.layout import Layout
@@ -95,13 +98,7 @@ def _give_up(database: Database, diff_id: str) -> str:
 
 def _images(database: Database, *, repair: bool) -> Iterator[Problem]:
     for row in database.query("SELECT id, digest, manifest, config FROM images"):
-        cause = ""
-        for what, raw, wanted in (
-            ("config", row["config"], row["id"]),
-            ("manifest", row["manifest"], row["digest"]),
-        ):
-            if Digest.of(raw, Digest(wanted).algorithm) != wanted:
-                cause = f"its {what} has another digest"
+        cause = _image_damage(database, row)
         if not cause:
             continue
         used = database.query("SELECT container_id FROM rootfs WHERE image_id = ?", (row["id"],))
@@ -112,6 +109,28 @@ def _images(database: Database, *, repair: bool) -> Iterator[Problem]:
         elif used:
             cause += f"; used by container {used[0]['container_id']}"
         yield Problem(f"image {row['id']}", cause, repaired=removable)
+
+
+def _image_damage(database: Database, row: sqlite3.Row) -> str:
+    """What is wrong with an image's record, in words; empty where nothing is."""
+    for what, raw, wanted in (
+        ("config", row["config"], row["id"]),
+        ("manifest", row["manifest"], row["digest"]),
+    ):
+        try:
+            if not isinstance(raw, bytes) or Digest.of(raw, Digest(wanted).algorithm) != wanted:
+                return f"its {what} has another digest"
+        except InvalidInput:
+            return f"its {what} has no digest"
+    there = database.query(
+        "SELECT m.chain_id FROM image_layers m JOIN layers l ON l.chain_id = m.chain_id"
+        " JOIN diffs d ON d.diff_id = l.diff_id WHERE m.image_id = ? ORDER BY m.position",
+        (row["id"],),
+    )
+    wanted_layers = chain_ids(ImageConfig.from_json(row["config"]).diff_ids)
+    if tuple(found["chain_id"] for found in there) != wanted_layers:
+        return f"{len(there)} of its {len(wanted_layers)} layers are recorded as they should be"
+    return ""
 
 
 def _rootfs(layout: Layout, database: Database, *, repair: bool) -> Iterator[Problem]:

@@ -35,6 +35,11 @@ class ImageInUse(Conflict):
     """A container or a mount stands on the image."""
 
 
+def folder_lost(path: str) -> Corrupt:
+    """A layer that is recorded has no folder: somebody removed it, or the disk is damaged."""
+    return Corrupt(path, "is gone", hint="orlop store check --repair, then pull the image again")
+
+
 def explained(function: Callable[P, T]) -> Callable[P, T]:
     """What the system refuses (rights, room, a broken disk) is said as an error of ours."""
 

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 
 from orlop.kit import kernel
 from orlop.kit.errors import LimitExceeded, OrlopError, Unsupported
+from orlop.store.errors import folder_lost
 
 _OPTIONS = (("index", "off"), ("metacopy", "off"), ("redirect_dir", "off"))
 
@@ -42,7 +43,7 @@ def mount_overlay(layers: str, lower: Sequence[str], target: str, *, upper: str 
     """Mount at `target`. `lower`: paths relative to the folder `layers`, uppermost first, no repeats.
 
     Without `upper` the mount is read-only, and overlayfs wants two lower folders.
-    Raises Unsupported, LimitExceeded.
+    Raises Unsupported, LimitExceeded, and Corrupt where a lower folder is gone.
     """
     try:
         try:
@@ -52,6 +53,10 @@ def mount_overlay(layers: str, lower: Sequence[str], target: str, *, upper: str 
                 raise
             _mount_old(layers, lower, target, upper, work)
     except OSError as error:
+        if error.errno == errno.ENOENT:
+            for path in lower:
+                if not os.path.isdir(f"{layers}/{path}"):
+                    raise folder_lost(f"{layers}/{path}") from error
         raise _explained(error, target) from error
 
 

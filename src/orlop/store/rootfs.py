@@ -8,7 +8,7 @@ from orlop.kit import locks
 from orlop.kit.database import Database
 from orlop.kit.errors import Conflict, InvalidInput
 from orlop.store import overlay
-from orlop.store.errors import ImageUnknown, RootfsUnknown
+from orlop.store.errors import ImageUnknown, RootfsUnknown, folder_lost
 from orlop.store.layout import Layout
 
 _NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")
@@ -142,7 +142,10 @@ def _dress(layout: Layout, lower: list[str], base: str) -> None:
     """The merged root's owner and mode are the upper folder's: give it the uppermost layer's, once."""
     upper = f"{base}/upper"
     if lower:
-        status = os.stat(f"{layout.layers}/{lower[0]}")
+        try:
+            status = os.stat(f"{layout.layers}/{lower[0]}")
+        except FileNotFoundError as error:
+            raise folder_lost(f"{layout.layers}/{lower[0]}") from error
         os.chown(upper, status.st_uid, status.st_gid)
         os.chmod(upper, status.st_mode & 0o7777)
     os.close(os.open(f"{base}/dressed", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))

@@ -24,6 +24,8 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 def damage(diff: str, listing: str) -> list[str]:
     """What differs, in words; empty where all is as it was."""
+    if not os.path.isdir(diff):
+        return ["its folder is absent"]
     try:
         wanted = unpacked(read_bounded(listing, _LISTING_SIZE))
     except (OSError, ValueError):
