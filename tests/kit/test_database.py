@@ -86,6 +86,25 @@ def test_a_place_that_cannot_hold_it_is_named(tmp_path: Path) -> None:
         Database(str(tmp_path / "it.db"), [ONE])
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs a second user")
+def test_who_has_no_right_to_it_is_told_so(tmp_path: Path) -> None:
+    path = tmp_path / "its" / "it.db"
+    Database(str(path), [ONE]).close()
+    path.parent.chmod(0o700)
+    opening = f"from orlop.kit.database import Database; Database({str(path)!r}, [{ONE!r}])"
+    for folder in (tmp_path, *tmp_path.parents):
+        if "pytest" in folder.name:
+            folder.chmod(0o755)
+    done = subprocess.run(
+        ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", sys.executable, "-c", opening],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Denied" in done.stderr
+    assert "belongs to another user" in done.stderr
+
+
 def test_each_thread_has_a_connection_and_closing_is_harmless(path: str) -> None:
     database = Database(path, [ONE])
 

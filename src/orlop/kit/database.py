@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterator, Sequence
 
 from orlop.kit import limits
-from orlop.kit.errors import Corrupt, Unavailable, Unsupported
+from orlop.kit.errors import Corrupt, Denied, Unavailable, Unsupported
 
 
 class Database:
@@ -30,6 +30,8 @@ class Database:
         try:
             os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         except OSError as error:
+            if isinstance(error, PermissionError):
+                raise _denied(path) from error
             raise Unavailable(
                 path,
                 f"its folder cannot be made: {error.strerror}",
@@ -108,6 +110,8 @@ class Database:
         try:
             yield
         except sqlite3.OperationalError as error:
+            if not _may_write(self.path):
+                raise _denied(self.path) from error
             raise Unavailable(
                 self.path,
                 str(error),
@@ -119,6 +123,20 @@ class Database:
             raise Corrupt(
                 self.path, str(error), hint="restore it from a backup, or use another --root"
             ) from error
+
+
+def _may_write(path: str) -> bool:
+    """False for another's file or folder, and on a read-only file system."""
+    folder = os.path.dirname(path)
+    return os.access(folder, os.W_OK | os.X_OK) and (os.access(path, os.W_OK) or not os.path.exists(path))
+
+
+def _denied(path: str) -> Denied:
+    if os.geteuid() != 0:
+        return Denied(path, "belongs to another user", hint="run it as root, or choose another --root")
+    return Denied(
+        path, "cannot be written here", hint="see how its file system is mounted: findmnt -T " + path
+    )
 
 
 def _version(connection: sqlite3.Connection) -> int:
