@@ -94,6 +94,8 @@ def _read(path: str, *, required: bool) -> dict[str, Any] | None:
             raise InvalidInput(path, "no such file", hint="name an auth.json that exists") from error
         return None
     except OSError as error:
+        if not required and not os.access(os.path.dirname(path), os.X_OK):
+            return None  # a usual place that is closed to this user has nothing of theirs
         raise InvalidInput(path, f"cannot be read: {error.strerror}", hint="check its permissions") from error
     except (ValueError, RecursionError) as error:
         raise InvalidInput(
