@@ -24,6 +24,7 @@ from orlop.pod.remove_container import remove_container
 
 TYPE_CHECKING = False  # as typing's, without importing typing
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from orlop.image.config import ImageConfig
@@ -68,11 +69,19 @@ class Running:
             self._owner = None
 
 
-def run_once(pods: Pods, pod: SandboxConfig, config: ContainerConfig, *, attached: bool) -> Running:
+def run_once(
+    pods: Pods,
+    pod: SandboxConfig,
+    config: ContainerConfig,
+    *,
+    attached: bool,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> Running:
     """Make the pod and its container, and start it.
 
     `attached`: with a session for its streams, opened before it starts, so that nothing is missed; and with
-    `config.remove`, the caller calls `Running.remove`. Otherwise conmon has it removed after its end. Raises
+    `config.remove`, the caller calls `Running.remove`. Otherwise conmon has it removed after its end.
+    `meanwhile` is called, in a thread, while the runtime works and an attached caller is idle. Raises
     Conflict where the pod's name is taken, and what run_sandbox, create_container and start_container raise;
     after an error nothing is left.
     """
@@ -87,7 +96,8 @@ def run_once(pods: Pods, pod: SandboxConfig, config: ContainerConfig, *, attache
             with pods.gate():
                 if not pods.records.insert_pair(sandbox.row(pods, sandbox_id, pod), row):
                     raise _taken(pod)
-            session = _start(pods, sandbox_id, pod, row, config, image_id, image, attached)
+            ahead = threading.Thread(target=_import_ahead, args=(meanwhile,), daemon=True)
+            session = _start(pods, sandbox_id, pod, row, config, image_id, image, ahead if attached else None)
     except BaseException:
         _undo(pods, sandbox_id, container_id)
         if owner is not None:
@@ -140,7 +150,7 @@ def _start(
     config: ContainerConfig,
     image_id: str,
     image: ImageConfig,
-    attached: bool,
+    ahead: threading.Thread | None,
 ) -> AttachSession | None:
     """Create the container while the network gives addresses, then start it and record both."""
     container_id = str(row["id"])
@@ -149,13 +159,13 @@ def _start(
         root, process = make_root(pods, row, pod, config, image_id, image)
         pending.prepared()
         init_pid = init.start(pods, sandbox_id, pod) if init.wanted(pod) else 0
-        if attached:
-            threading.Thread(target=_import_ahead, daemon=True).start()
-        pid = create(pods, row, sandbox_id, pod, config, process, root, unattended=not attached)
+        if ahead is not None:
+            ahead.start()
+        pid = create(pods, row, sandbox_id, pod, config, process, root, unattended=ahead is None)
         pid_start = refresh.start_time(pid)
     finally:
         addresses = pending.attached()
-    session = pods.engine.attach(container_id) if attached else None
+    session = pods.engine.attach(container_id) if ahead is not None else None
     started = pods.now()
     pods.engine.start(container_id)
     with pods.records.database.transaction() as connection:
@@ -215,12 +225,14 @@ class _Sandboxing:
             self._prepared.set()
 
 
-def _import_ahead() -> None:
+def _import_ahead(meanwhile: Callable[[], None]) -> None:
     """What is needed next, imported while the runtime creates the container and this process is idle."""
     time.sleep(_HEAD_START)
     import orlop.pod.wait_container
     import orlop.runtime.attach
     import orlop.runtime.delete  # noqa: F401
+
+    meanwhile()
 
 
 def _undo(pods: Pods, sandbox_id: str, container_id: str) -> None:

@@ -39,11 +39,18 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
         config = replace(config, image=image)
     from orlop.pod.run import run_once
 
-    running = run_once(context.pods, pod, config, attached=not arguments.detach)
+    running = run_once(context.pods, pod, config, attached=not arguments.detach, meanwhile=_import_ahead)
     if arguments.detach:
         _tell(context, running, name)
         return 0
     return _followed(context, running, config)
+
+
+def _import_ahead() -> None:
+    """What the output of the container will need, imported while the runtime still makes it."""
+    import signal  # noqa: F401
+
+    import orlop.cli.container.streams  # noqa: F401
 
 
 def made_up_name(image: str) -> str:
