@@ -49,6 +49,39 @@ def test_owners_modes_and_times_are_kept(store: Store, diff: Path) -> None:
     assert (diff / "before").stat().st_mtime == -5
 
 
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+def test_no_folder_and_no_umask_gives_a_file_what_the_archive_does_not(
+    store: Store, diff: Path, umask: int
+) -> None:
+    """setgid folders (explicit, and below them implied) give their group; a umask takes bits away."""
+    before = os.umask(umask)
+    try:
+        put_tar(
+            store,
+            tar(
+                [
+                    folder("mail", 0o2775, gid=8),
+                    Entry("mail/box", b"x", mode=0o644),
+                    Entry("mail/implied/deep", b"x", mode=0o666),
+                    folder("mail/sub", 0o755),
+                    Entry("mail/sub/leaf", b"x", mode=0o755),
+                    Entry("loose", b"x", mode=0o777),
+                ]
+            ),
+        )
+    finally:
+        os.umask(before)
+    found = {
+        name: (diff / name).stat() for name in ("mail/box", "mail/implied/deep", "mail/sub/leaf", "loose")
+    }
+    assert {name: (s.st_gid, oct(s.st_mode & 0o7777)) for name, s in found.items()} == {
+        "mail/box": (0, "0o644"),
+        "mail/implied/deep": (0, "0o666"),
+        "mail/sub/leaf": (0, "0o755"),
+        "loose": (0, "0o777"),
+    }
+
+
 def test_times_have_nanoseconds_and_those_of_folders_survive_what_is_put_in_them(
     store: Store, diff: Path
 ) -> None:

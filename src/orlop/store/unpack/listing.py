@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
+
+import msgspec
 
 Path = tuple[bytes, ...]
 _UNPACKED_MAX = 4 << 30
@@ -72,36 +73,16 @@ class Listing:
         yield from self._records.items()
 
     def packed(self) -> bytes:
-        """The file's bytes: JSON lines, deflated."""
-        compressor = zlib.compressobj(1)
-        parts = []
-        for path, record in self._records.items():
-            line = [
-                b"/".join(path).decode("utf-8", "surrogateescape"),
-                *record[:5],
-                [[name, value.hex()] for name, value in sorted(record.xattrs)],
-                record.checksum,
-                record.target.decode("utf-8", "surrogateescape"),
-                record.device,
-            ]
-            parts.append(compressor.compress(json.dumps(line).encode() + b"\n"))
-        parts.append(compressor.flush())
-        return b"".join(parts)
+        """The file's bytes: MessagePack, deflated."""
+        rows = [(b"/".join(path), record) for path, record in self._records.items()]
+        return zlib.compress(msgspec.msgpack.encode(rows), 1)
 
 
 def unpacked(data: bytes) -> dict[Path, Record]:
     """What `Listing.packed` wrote. Raises ValueError where it is damaged."""
     try:
-        text = zlib.decompressobj().decompress(data, _UNPACKED_MAX)
-        records = {}
-        for line in text.splitlines():
-            name, mode, uid, gid, size, mtime, xattrs, checksum, target, device = json.loads(line)
-            path = tuple(name.encode("utf-8", "surrogateescape").split(b"/")) if name else ()
-            records[path] = Record(
-                mode, uid, gid, size, mtime,
-                tuple((key, bytes.fromhex(value)) for key, value in xattrs),
-                checksum, target.encode("utf-8", "surrogateescape"), device,
-            )  # fmt: skip
-    except (zlib.error, TypeError, KeyError) as error:
+        raw = zlib.decompressobj().decompress(data, _UNPACKED_MAX)
+        rows = msgspec.msgpack.decode(raw, type=list[tuple[bytes, Record]])
+    except (zlib.error, msgspec.DecodeError) as error:
         raise ValueError(str(error)) from error
-    return records
+    return {tuple(name.split(b"/")) if name else (): record for name, record in rows}
