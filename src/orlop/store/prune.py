@@ -19,7 +19,9 @@ def prune(layout: Layout, database: Database, settings: StoreSettings, *, all_im
     """See `Store.prune`."""
     with locks.hold(layout.lease_lock, timeout=settings.prune_wait):
         gone = _remove_images(layout, database, all_images=all_images)
-        layers, of_layers = remove_dangling_layers(layout, database)
+        layers, names = forget_dangling_layers(database)
+        of_layers = sum(tree_usage(layout.layer(name))[0] for name in names)
+        remove_folders(layout, names)
         leftovers, of_leftovers = remove_leftovers(layout, database)
         _remove_locks(layout)
     return Pruned(
@@ -27,8 +29,8 @@ def prune(layout: Layout, database: Database, settings: StoreSettings, *, all_im
     )
 
 
-def remove_dangling_layers(layout: Layout, database: Database) -> tuple[list[str], int]:
-    """Layers that no image has, and diffs that no layer has; returns them, and the bytes that they had.
+def forget_dangling_layers(database: Database) -> tuple[list[str], list[str]]:
+    """Layers that no image has, and diffs that no layer has: (chain IDs, names of folders that may go now).
 
     The caller holds the lease alone.
     """
@@ -41,11 +43,13 @@ def remove_dangling_layers(layout: Layout, database: Database) -> tuple[list[str
         unused = "diff_id NOT IN (SELECT diff_id FROM layers)"
         names = [row[0] for row in rows.execute(f"SELECT name FROM diffs WHERE {unused}")]  # noqa: S608
         rows.execute(f"DELETE FROM diffs WHERE {unused}")  # noqa: S608
-    freed = 0
+    return layers, names
+
+
+def remove_folders(layout: Layout, names: list[str]) -> None:
+    """The folders of diffs that are forgotten."""
     for name in names:
-        freed += tree_usage(layout.layer(name))[0]
         discard(layout.tmp, layout.layer(name))
-    return layers, freed
 
 
 def remove_leftovers(layout: Layout, database: Database) -> tuple[int, int]:

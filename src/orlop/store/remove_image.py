@@ -12,7 +12,7 @@ from orlop.store.layout import Layout
 
 def remove_image(layout: Layout, database: Database, name: str, *, force: bool) -> list[str]:
     """See `Store.remove_image`."""
-    from orlop.store.prune import remove_dangling_layers
+    from orlop.store.prune import forget_dangling_layers, remove_folders
 
     image_id = images.resolve(database, name)[0]
     mounted = is_image_mounted(layout, image_id)
@@ -28,5 +28,5 @@ def remove_image(layout: Layout, database: Database, name: str, *, force: bool) 
     # A pull under way may count on layers that look unused: then they stay for `prune`.
     with locks.attempt(layout.lease_lock) as alone:
         if alone:
-            remove_dangling_layers(layout, database)
+            remove_folders(layout, forget_dangling_layers(database)[1])
     return [*names, removed]

@@ -10,11 +10,15 @@ import contextlib
 import errno
 import fcntl
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 
 from orlop.kit import files
 from orlop.kit.errors import Conflict
 from orlop.store.errors import explained
+
+_THREADS = 3  # that remove beside the caller's own
+_WORTH_A_THREAD = 8  # entries
 
 
 @contextlib.contextmanager
@@ -65,25 +69,13 @@ def _remove(path: str) -> None:
     Each folder within is moved up to `path` itself first, so that no path is ever longer than two names.
     Raises Conflict where something is mounted below.
     """
-    unique, number = files.unique(), 0
     try:
         while True:
             with os.scandir(path) as entries:
                 found = list(entries)
             if not found:
                 break
-            for entry in found:
-                if not entry.is_dir(follow_symlinks=False):
-                    os.unlink(entry.path)
-                    continue
-                with os.scandir(entry.path) as below:
-                    for inner in below:
-                        if inner.is_dir(follow_symlinks=False):
-                            number += 1
-                            os.rename(inner.path, f"{path}/{unique}.{number}")
-                        else:
-                            os.unlink(inner.path)
-                os.rmdir(entry.path)
+            _in_threads(found, lambda entry: _take(entry, path))
         os.rmdir(path)
     except FileNotFoundError:
         if os.path.lexists(path):
@@ -92,6 +84,47 @@ def _remove(path: str) -> None:
         if error.errno == errno.EBUSY:
             raise Conflict(path, "something is mounted below it", hint=f"see: findmnt -R {path}") from error
         raise
+
+
+def _take(entry: os.DirEntry[str], path: str) -> None:
+    """Remove what is in `path`: of a folder the files, while the folders in it are moved up."""
+    if not entry.is_dir(follow_symlinks=False):
+        os.unlink(entry.path)
+        return
+    with os.scandir(entry.path) as below:
+        for inner in below:
+            if inner.is_dir(follow_symlinks=False):
+                os.rename(inner.path, f"{path}/{files.unique()}")
+            else:
+                os.unlink(inner.path)
+    os.rmdir(entry.path)
+
+
+def _in_threads(entries: list[os.DirEntry[str]], take: Callable[[os.DirEntry[str]], None]) -> None:
+    """Several at once where it is worth it: the kernel waits for the disk in each unlink(2)."""
+    pending = iter(entries)
+    lock = threading.Lock()
+    failed: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            while not failed:
+                with lock:
+                    entry = next(pending, None)
+                if entry is None:
+                    return
+                take(entry)
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(min(_THREADS, len(entries) // _WORTH_A_THREAD))]
+    for thread in threads:
+        thread.start()
+    work()
+    for thread in threads:
+        thread.join()
+    if failed:
+        raise failed[0]
 
 
 @explained
