@@ -123,10 +123,11 @@ def test_a_detached_container_runs_until_it_is_stopped(node: Node) -> None:
 def test_ports_are_free_again_when_the_container_has_ended(node: Node) -> None:
     from orlop.cli.container.values import free_port
 
-    port = free_port("tcp", "127.0.0.1")
-    for words in (["--name", "one"], ["--name", "two", "-d"], ["--name", "three", "-d"]):
-        orlop("run", "-p", f"127.0.0.1:{port}:80", *words, IMAGE, "true")
-        until(lambda: all(pod["state"] == "notready" for pod in answer("pod", "list")))
+    publish = ("-p", f"127.0.0.1:{free_port('tcp', '127.0.0.1')}:80")
+    orlop("run", *publish, "--name", "one", IMAGE, "true")
+    orlop("run", *publish, "--name", "two", "-d", IMAGE, "true")  # what it holds is freed after its end
+    until(lambda: orlop("run", *publish, "--name", "three", "-d", IMAGE, "true", code=None).returncode == 0)
+    until(lambda: all(pod["state"] == "notready" for pod in answer("pod", "list")))
     assert [container["ips"] for container in answer("ps", "-a")] == [[], [], []]
     assert orlop("logs", "two").stdout == ""
     orlop("rm", "--all")

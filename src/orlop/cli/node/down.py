@@ -6,12 +6,14 @@ import argparse
 import contextlib
 import os
 import shutil
+import signal
 import sys
+import time
 
 from orlop.cli.context import Context
 from orlop.cli.parser import Parser
 from orlop.kit import limits
-from orlop.kit.errors import OrlopError
+from orlop.kit.errors import OrlopError, TimedOut
 
 TYPE_CHECKING = False  # as typing's
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ DESCRIPTION = """The supervisor, all pods, the network, all mounts and the state
 was played stays declared: `orlop supervise` brings it back. --purge removes that, too. Asked twice it is
 harmless."""
 EXAMPLES = ("orlop node down", "orlop node down --purge")
+
+_PATIENCE = 5.0  # seconds that a conmon has to end by itself
 
 
 def add_arguments(parser: Parser) -> None:
@@ -51,6 +55,7 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
     if os.path.exists(node.in_root("pods.db")):
         step(lambda: _remove_pods(context, max(0.0, arguments.time)))
         step(lambda: _leave_network(context))
+        step(lambda: _end_monitors(node.state))
     unmount_below(node.state)
     if failures:  # what is left is found again by the next try
         for error in failures[1:]:
@@ -95,6 +100,36 @@ def _leave_network(context: Context) -> None:
     context.pods.engine.cgroups.kill(f"/{context.node.identity}")
     teardown(context.pods)
     context.pods.close()
+
+
+def _end_monitors(state: str) -> None:
+    """The conmons of this node's containers end a moment after them; who does not is killed."""
+    started = time.monotonic()
+    while pids := _monitors(state):
+        waited = time.monotonic() - started
+        if waited > 2 * _PATIENCE:
+            listed = ", ".join(map(str, pids))
+            hint = "see what they wait for: cat /proc/PID/stack; then ask again"
+            raise TimedOut(f"conmon {listed}", "does not end", hint=hint)
+        if waited > _PATIENCE:
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        time.sleep(0.01)
+
+
+def _monitors(state: str) -> list[int]:
+    """Processes whose program is conmon and whose arguments lie below this node's state folder."""
+    found = []
+    for name in os.listdir("/proc"):
+        if not name.isdecimal():
+            continue
+        with contextlib.suppress(OSError), open(f"/proc/{name}/cmdline", "rb") as stream:
+            program, *arguments = stream.read().split(b"\0")
+            below = os.fsencode(state) + b"/"
+            if os.path.basename(program) == b"conmon" and any(a.startswith(below) for a in arguments):
+                found.append(int(name))
+    return found
 
 
 def unmount_below(folder: str) -> None:
