@@ -82,6 +82,14 @@ def test_no_folder_and_no_umask_gives_a_file_what_the_archive_does_not(
     }
 
 
+def test_the_padding_of_the_last_entry_may_be_absent(store: Store, diff: Path) -> None:
+    data = tar({"f": b"12345678"})
+    put_tar(store, data[: BLOCK + 8])  # as `umoci insert` writes it
+    assert (diff / "f").read_bytes() == b"12345678"
+    with pytest.raises(Corrupt, match="middle of an entry"):
+        put_tar(store, data[: BLOCK + 7])
+
+
 def test_times_have_nanoseconds_and_those_of_folders_survive_what_is_put_in_them(
     store: Store, diff: Path
 ) -> None:

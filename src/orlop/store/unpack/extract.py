@@ -149,7 +149,7 @@ class Extractor:
     def _hostile(self, what: str, name: bytes) -> HostileArchive:
         return HostileArchive(
             self._subject,
-            f"its archive {what}: {name[:200].decode(errors='backslashreplace')!r}",
+            f"its archive {what}: {_shown(name)}",
             hint="do not trust this image",
         )
 
@@ -311,14 +311,14 @@ class Extractor:
     def _hard_link(self, entry: tar.Entry, _: tar.Archive, parent: int, path: Path) -> None:
         wanted = self._path(entry.link, "links to")
         if not wanted or any(part.startswith(_WHITEOUT) for part in wanted):
-            raise self._hostile(f"links to {entry.link[:200]!r} from", entry.name)
+            raise self._hostile(f"links to {_shown(entry.link)} from", entry.name)
         source, above = self._tree.parent(wanted[:-1])
         target = (*above, wanted[-1])
         record = self.listing.get(target)
         if record is None or stat.S_ISDIR(record.mode):
             raise Corrupt(
                 self._subject,
-                f"its archive is broken: {entry.name[:200]!r} is a link to what is not in it",
+                f"its archive is broken: {_shown(entry.name)} is a link to what is not in it",
                 hint="pull again, or build it again",
             )
         if target == path:
@@ -432,6 +432,10 @@ class Extractor:
         record = self.listing.get(real)
         assert record is not None
         self.listing.add(real, record.with_xattr(_OPAQUE_XATTR, b"y"))
+
+
+def _shown(name: bytes) -> str:
+    return repr(name[:200].decode(errors="backslashreplace"))
 
 
 def _when(entry: tar.Entry) -> int:

@@ -62,7 +62,8 @@ class Archive:
 
     def entry(self) -> Entry | None:
         """The next entry, None at the archive's end (two zero blocks, or the end between two entries)."""
-        self._skip(self._left + self._padding)
+        self._skip(self._left)
+        self._skip_padding()
         self._left = self._padding = 0
         records: dict[str, bytes] = {}
         sparse_records: list[tuple[str, bytes]] = []
@@ -324,6 +325,13 @@ class Archive:
             step = min(count, len(self._piece) - self._at)
             self._at += step
             count -= step
+
+    def _skip_padding(self) -> None:
+        """To the next block; the last entry's may be left out (umoci insert does, and its peers bear it)."""
+        while self._padding and not self._ended():
+            step = min(self._padding, len(self._piece) - self._at)
+            self._at += step
+            self._padding -= step
 
     def _corrupt(self, why: str) -> Corrupt:
         return Corrupt(self._subject, f"its archive is broken: {why}", hint="pull again, or build it again")

@@ -142,7 +142,7 @@ class Tree:
         elif mode:
             raise HostileArchive(
                 self._subject,
-                f"its archive puts something below {b'/'.join((*above, name))!r}, which is no folder",
+                f"its archive puts something below {_shown((*above, name))}, which is no folder",
                 hint="do not trust this image",
             )
         os.mkdir(name, 0o755, dir_fd=folder)
@@ -154,9 +154,13 @@ class Tree:
     def _leaves(self, path: Path) -> HostileArchive:
         return HostileArchive(
             self._subject,
-            f"its archive writes through a link that leaves the root: {b'/'.join(path)!r}",
+            f"its archive writes through a link that leaves the root: {_shown(path)}",
             hint="do not trust this image",
         )
+
+
+def _shown(path: Path) -> str:
+    return repr(b"/".join(path)[:200].decode(errors="backslashreplace"))
 
 
 class _Descriptor:
