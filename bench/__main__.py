@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import compileall
 import os
 import platform
 import re
@@ -27,6 +28,7 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help=f"put the tables into {_PAGE}")
     arguments = parser.parse_args()
     what = arguments.what or ["run", "pull"]
+    compileall.compile_dir("src/orlop", quiet=2)  # as an installed wheel is, whatever the environment says
     made = machine.prepare()
     lines = [_machine()]
     try:

@@ -22,3 +22,6 @@ interpreter() {
 pip="$venv/bin/python -m pip --disable-pip-version-check --quiet"
 $pip install --require-hashes --requirement "$lock"
 $pip install --no-deps --no-build-isolation --editable .
+# An editable package is compiled when it is first imported, unless PYTHONDONTWRITEBYTECODE is set; each start
+# would then take twice as long.
+"$venv/bin/python" -m compileall -q src/orlop

@@ -91,12 +91,16 @@ def test_who_has_no_right_to_it_is_told_so(tmp_path: Path) -> None:
     path = tmp_path / "its" / "it.db"
     Database(str(path), [ONE]).close()
     path.parent.chmod(0o700)
-    opening = f"from orlop.kit.database import Database; Database({str(path)!r}, [{ONE!r}])"
+    opening = (
+        "import os; from orlop.kit.database import Database; from orlop.kit import errors\n"
+        "os.setgroups([]); os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534)\n"
+        f"Database({str(path)!r}, [{ONE!r}])"
+    )
     for folder in (tmp_path, *tmp_path.parents):
         if "pytest" in folder.name:
             folder.chmod(0o755)
     done = subprocess.run(
-        ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", sys.executable, "-c", opening],
+        [sys.executable, "-c", opening],
         capture_output=True,
         text=True,
         check=False,
