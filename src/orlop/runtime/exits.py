@@ -69,6 +69,8 @@ def wait(folder: str, identifier: str, watched: list[int], timeout: float | None
 
     `watched` are PIDs that end at or after the exit (conmon; the container where its conmon is gone).
     """
+    if read(folder, identifier) is not None:
+        return True  # without a watch: closing one costs 15 ms
     deadline = None if timeout is None else time.monotonic() + timeout
     poller = select.poll()
     events = watch(folder)
