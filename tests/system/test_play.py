@@ -199,6 +199,15 @@ def test_a_command_that_does_not_exist_is_explained(played: Playing) -> None:
         played.play(pod("web", {**container(), "command": ["/no-such-program"]}))
 
 
+def test_only_what_failed_is_said_to_have_failed(played: Playing) -> None:
+    probe = {"exec": {"command": ["false"]}, "periodSeconds": 1}
+    slow = pod("slow", container(readinessProbe=probe))
+    bad = pod("bad", {**container(), "command": ["/no-such-program"]})
+    with pytest.raises(PodsFailed) as caught:
+        played.play(slow, bad)
+    assert "default/bad" in str(caught.value) and "default/slow" not in str(caught.value)
+
+
 def test_a_crash_is_explained_with_its_last_words(played: Playing) -> None:
     crash = container(script="echo the disk is on fire >&2; exit 3")
     played.play(pod("web", crash, restartPolicy="Never"), wait=0)

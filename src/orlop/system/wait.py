@@ -49,8 +49,8 @@ async def until_ready(
     unsettled = [pod for pod in pods if not pod.settled]
     if limit == 0:
         return pods
-    if any(failed(pod) for pod in pods):
-        raise PodsFailed(*await in_thread(_told, node, config, unsettled, "failed"), hint=_hint(unsettled))
+    if hopeless := [pod for pod in pods if failed(pod)]:
+        raise PodsFailed(*await in_thread(_told, node, config, hopeless, "failed"), hint=_hint(hopeless))
     if not over:
         if not unsettled:
             raise still_there(gone, limit)

@@ -128,6 +128,15 @@ def test_restart_policies(
     tell(story)
 
 
+def test_a_container_that_ended_before_it_was_seen_has_run(tell: Callable[[Story], None]) -> None:
+    async def story(b: Bench) -> None:
+        await b.play(desired(container("app", "exit 0 3")))
+        await b.advance(1)
+        assert b.record().state.phase == "Running"
+
+    tell(story)
+
+
 def test_init_containers_run_in_turn_and_sidecars_stay(tell: Callable[[Story], None]) -> None:
     async def story(b: Bench) -> None:
         init = (

@@ -106,6 +106,7 @@ def failed_to_start(state: ContainerState, message: str, now: float) -> Containe
 
 
 def _began_to_run(rule: PodRule, state: PodState) -> bool:
-    """A pod is Running once its init containers are done and every main container was started."""
+    """A pod is Running once its init containers are done and every main container was started; one that has
+    ended since and waits for its next start counts, as in Kubernetes."""
     mains = [state.of(c.name) for c in rule.containers if c.kind == "main"]
-    return all(c.phase != "waiting" for c in mains) and any(c.phase == "running" for c in mains)
+    return all(c.phase != "waiting" or c.attempt > 0 for c in mains)
