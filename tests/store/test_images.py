@@ -73,6 +73,8 @@ def test_a_tag_is_added_moved_and_taken_away(store: Store) -> None:
         store.tag("nothing", "boat")
     with pytest.raises(InvalidInput):
         store.tag("ship:1", "Not A Name")
+    with pytest.raises(InvalidInput, match="digest"):  # it would lead to another image than it says
+        store.tag("ship:1", "boat@sha256:" + "0" * 64)
     with pytest.raises(InvalidInput):
         store.untag(first)
 

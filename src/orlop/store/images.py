@@ -107,8 +107,13 @@ def document(database: Database, image_id: str, column: str) -> bytes:
 
 def tag(database: Database, name: str, new: str) -> None:
     """Point the name `new` at the image. Raises ImageUnknown, InvalidInput."""
+    from orlop.image.reference import Reference
+
     image_id = resolve(database, name)[0]
-    canonical = _canonical(new)
+    reference = Reference.parse(new)
+    if reference.digest is not None:  # such a name would lead to another image than it says
+        raise InvalidInput(new, "holds a digest, which no tag can give", hint="write repository:tag")
+    canonical = reference.canonical
     with database.transaction() as rows:
         if rows.execute("SELECT 1 FROM images WHERE id = ?", (image_id,)).fetchone() is None:
             raise ImageUnknown(name, "was removed meanwhile", hint=f"pull it: orlop image pull {name}")

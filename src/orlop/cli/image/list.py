@@ -44,7 +44,7 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
 
 
 def as_json(image: StoredImage) -> dict[str, object]:
-    """What `image list` and `image inspect` say of an image; docs/json.md lists the keys."""
+    """What `image list` and `image inspect` say of an image; docs/cli.md lists the keys."""
     return {
         "id": image.id,
         "digest": image.digest,
