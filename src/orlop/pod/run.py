@@ -21,6 +21,7 @@ from orlop.pod.create_container import create, make_root
 from orlop.pod.model import ContainerConfig, SandboxConfig
 from orlop.pod.records import READY, RUNNING, update
 from orlop.pod.remove_container import remove_container
+from orlop.runtime.cgroups.prompt import PromptMoves
 
 TYPE_CHECKING = False  # as typing's, without importing typing
 if TYPE_CHECKING:
@@ -85,25 +86,28 @@ def run_once(
     Conflict where the pod's name is taken, and what run_sandbox, create_container and start_container raise;
     after an error nothing is left.
     """
-    sandbox.validate(pod)
-    container.validate(config)
-    image_id, image = container.image_of(pods, config)
-    sandbox_id, container_id = new_id(), new_id()
-    row = container.row(pods, container_id, sandbox_id, config, image_id)
-    owner = own(pods, container_id) if config.remove and attached else None
-    try:
-        with pods.claim(sandbox_id), pods.claim(container_id):
-            with pods.gate():
-                if not pods.records.insert_pair(sandbox.row(pods, sandbox_id, pod), row):
-                    raise _taken(pod)
-            ahead = threading.Thread(target=_import_ahead, args=(meanwhile,), daemon=True)
-            session = _start(pods, sandbox_id, pod, row, config, image_id, image, ahead if attached else None)
-    except BaseException:
-        _undo(pods, sandbox_id, container_id)
-        if owner is not None:
-            owner.__exit__(None, None, None)
-        raise
-    return Running(pods, sandbox_id, container_id, session, owner)
+    with PromptMoves():
+        sandbox.validate(pod)
+        container.validate(config)
+        image_id, image = container.image_of(pods, config)
+        sandbox_id, container_id = new_id(), new_id()
+        row = container.row(pods, container_id, sandbox_id, config, image_id)
+        owner = own(pods, container_id) if config.remove and attached else None
+        try:
+            with pods.claim(sandbox_id), pods.claim(container_id):
+                with pods.gate():
+                    if not pods.records.insert_pair(sandbox.row(pods, sandbox_id, pod), row):
+                        raise _taken(pod)
+                ahead = threading.Thread(target=_import_ahead, args=(meanwhile,), daemon=True)
+                session = _start(
+                    pods, sandbox_id, pod, row, config, image_id, image, ahead if attached else None
+                )
+        except BaseException:
+            _undo(pods, sandbox_id, container_id)
+            if owner is not None:
+                owner.__exit__(None, None, None)
+            raise
+        return Running(pods, sandbox_id, container_id, session, owner)
 
 
 def own(pods: Pods, container_id: str) -> AbstractContextManager[int]:
