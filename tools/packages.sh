@@ -3,7 +3,7 @@
 set -eu
 
 run="python3 python3-venv crun conmon catatonit containernetworking-plugins iptables iproute2 ca-certificates
-     docker-registry busybox-static"
+     docker-registry busybox-static curl"
 test="runc skopeo podman buildah umoci debootstrap mmdebstrap nftables qemu-system-x86"
 
 case "${1:-}" in
