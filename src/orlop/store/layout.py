@@ -77,6 +77,7 @@ class Layout:
         self.root = node.root
         self.state = node.state
         self.database = f"{node.root}/store.db"
+        self.reserve = f"{node.root}/store.reserve"
         self.layers = f"{node.root}/layers"
         self.tmp = f"{node.root}/tmp"  # noqa: S108 - below our own root
         self.all_rootfs = f"{node.root}/rootfs"

@@ -6,6 +6,7 @@ import os
 
 from orlop.kit import files, locks
 from orlop.kit.database import Database
+from orlop.store import reserve
 from orlop.store.image_mounts import is_image_mounted, release
 from orlop.store.layout import Layout
 from orlop.store.model import Pruned, StoreSettings
@@ -18,6 +19,7 @@ _USED_LAYERS = "SELECT chain_id FROM image_layers"
 def prune(layout: Layout, database: Database, settings: StoreSettings, *, all_images: bool) -> Pruned:
     """See `Store.prune`."""
     with locks.hold(layout.lease_lock, timeout=settings.prune_wait):
+        reserve.release(layout)
         gone = _remove_images(layout, database, all_images=all_images)
         layers, names = forget_dangling_layers(database)
         of_layers = sum(tree_usage(layout.layer(name))[0] for name in names)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from orlop.kit import locks
 from orlop.kit.database import Database
-from orlop.store import images
+from orlop.store import images, reserve
 from orlop.store.errors import ImageInUse
 from orlop.store.image_mounts import is_image_mounted, release
 from orlop.store.layout import Layout
@@ -14,6 +14,7 @@ def remove_image(layout: Layout, database: Database, name: str, *, force: bool) 
     """See `Store.remove_image`."""
     from orlop.store.prune import forget_dangling_layers, remove_folders
 
+    reserve.release(layout)
     image_id = images.resolve(database, name)[0]
     mounted = is_image_mounted(layout, image_id)
     last = len(images.find(database, image_id).names) <= 1

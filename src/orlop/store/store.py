@@ -92,9 +92,10 @@ class Store:
     @explained
     def put_image(self, image: ImageRecord) -> None:
         """Record the image and point its names at it. Raises NotFound where one of its layers is absent."""
-        from orlop.store import images
+        from orlop.store import images, reserve
 
         images.put_image(self._database, image)
+        reserve.keep(self.layout)
 
     # -- images ----------------------------------------------------------------------------------------
 
