@@ -15,11 +15,12 @@ from contextlib import AbstractContextManager
 
 import pytest
 
-from orlop.image.digest import Digest, chain_ids
-from orlop.image.sink import ImageRecord, LayerRequest, Reader, Sink
+from orlop.image.digest import Digest
+from orlop.image.sink import LayerRequest, Reader, Sink
 from orlop.kit.errors import Cancelled, Corrupt, NotFound, OrlopError
 from orlop.kit.progress import QuietMeter
 from tests.support.images import Image, Layer, tar
+from tests.support.records import record_of, requests_of
 
 
 class Bytes:
@@ -41,34 +42,6 @@ class Bytes:
 def image_of(*contents: bytes, compression: str = "gzip") -> Image:
     return Image(
         tuple(Layer(tar({"file": data, f"name-{data.hex()[:20]}": data}), compression) for data in contents)
-    )
-
-
-def requests_of(image: Image) -> list[LayerRequest]:
-    diff_ids = tuple(Digest(layer.diff_id) for layer in image.layers)
-    chains = chain_ids(diff_ids)
-    return [
-        LayerRequest(
-            chains[place],
-            chains[place - 1] if place else None,
-            diff_ids[place],
-            layer.compression,
-            Digest(layer.digest),
-            len(layer.blob),
-        )
-        for place, layer in enumerate(image.layers)
-    ]
-
-
-def record_of(image: Image, *names: str) -> ImageRecord:
-    return ImageRecord(
-        id=Digest(image.id),
-        digest=Digest(image.digest),
-        manifest=image.manifest,
-        config=image.config_bytes,
-        layers=tuple(request.chain_id for request in requests_of(image)),
-        names=names,
-        digests=(Digest(image.digest),),
     )
 
 

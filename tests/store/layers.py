@@ -8,11 +8,12 @@ import io
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
-from orlop.image.digest import Digest, chain_ids
-from orlop.image.sink import ImageRecord, LayerRequest, Reader
+from orlop.image.digest import Digest
+from orlop.image.sink import LayerRequest, Reader
 from orlop.kit.progress import QuietMeter
 from orlop.store.store import Store
 from tests.support.images import Image, Layer
+from tests.support.records import record_of, requests_of
 
 
 def opener(blob: bytes, opened: list[bytes] | None = None) -> Callable[[], AbstractContextManager[Reader]]:
@@ -27,38 +28,11 @@ def opener(blob: bytes, opened: list[bytes] | None = None) -> Callable[[], Abstr
     return open_blob
 
 
-def requests(image: Image) -> list[LayerRequest]:
-    diff_ids = tuple(Digest(layer.diff_id) for layer in image.layers)
-    chains = chain_ids(diff_ids)
-    return [
-        LayerRequest(
-            chains[place],
-            chains[place - 1] if place else None,
-            diff_ids[place],
-            layer.compression,
-            Digest(layer.digest),
-            len(layer.blob),
-        )
-        for place, layer in enumerate(image.layers)
-    ]
-
-
-def record(image: Image, *names: str) -> ImageRecord:
-    return ImageRecord(
-        id=Digest(image.id),
-        digest=Digest(image.digest),
-        manifest=image.manifest,
-        config=image.config_bytes,
-        layers=tuple(request.chain_id for request in requests(image)),
-        names=names,
-    )
-
-
 def ensure(store: Store, image: Image, opened: list[bytes] | None = None) -> list[bool]:
     """Every layer of the image; which of them had to be fetched."""
     return [
         store.ensure_layer(request, opener(layer.blob, opened), meter=QuietMeter(), tick=lambda: None)
-        for request, layer in zip(requests(image), image.layers, strict=True)
+        for request, layer in zip(requests_of(image), image.layers, strict=True)
     ]
 
 
@@ -66,7 +40,7 @@ def put(store: Store, image: Image, *names: str) -> str:
     """The whole image; returns its id."""
     with store.lease():
         ensure(store, image)
-        store.put_image(record(image, *names))
+        store.put_image(record_of(image, *names))
     return image.id
 
 

@@ -16,8 +16,9 @@ import pytest
 from orlop.kit import kernel
 from orlop.kit.node import Node
 from orlop.store.store import Store
-from tests.store.layers import ensure, image_of, put, record
+from tests.store.layers import ensure, image_of, put
 from tests.support.images import Image, tar
+from tests.support.records import record_of
 
 pytestmark = [pytest.mark.host, pytest.mark.timeout(170)]
 
@@ -41,7 +42,7 @@ def victim(node: Node) -> None:
         turn += 1
         with store.lease():
             ensure(store, made)
-            store.put_image(record(made, NAME))
+            store.put_image(record_of(made, NAME))
         print("+image", flush=True)
         store.create_rootfs(f"c{turn}", made.id)
         print(f"+c{turn}", flush=True)

@@ -16,8 +16,9 @@ from orlop.kit.errors import TimedOut
 from orlop.kit.node import Node
 from orlop.store.model import StoreSettings
 from orlop.store.store import Store
-from tests.store.layers import ensure, image_of, put, record
+from tests.store.layers import ensure, image_of, put
 from tests.support.images import Image, tar
+from tests.support.records import record_of
 
 pytestmark = pytest.mark.host
 
@@ -35,7 +36,7 @@ def _pull(node: Node, start: Barrier, log: str) -> None:
     with store.lease():
         opened: list[bytes] = []
         ensure(store, image, opened)
-        store.put_image(record(image, NAME))
+        store.put_image(record_of(image, NAME))
     with open(log, "ab") as stream:
         stream.write(b"x" * len(opened))
     store.close()
@@ -84,7 +85,7 @@ def test_prune_takes_nothing_from_a_pull_under_way(node: Node) -> None:
         assert ensure(store, image) == [False, False, False]
         put(store, image_of(tar({"other": b""})), "docker.io/library/other:1")
         store.remove_image("other:1")  # at once, and no layer of the pull goes with it
-        store.put_image(record(image, NAME))
+        store.put_image(record_of(image, NAME))
     assert store.prune().images == ()
     assert store.check().problems == ()
 
@@ -97,7 +98,7 @@ def test_prune_waits_for_a_pull_to_end(store: Store) -> None:
             pruning = pool.submit(store.prune)
             time.sleep(0.05)
             assert not pruning.done()
-            store.put_image(record(image, NAME))
+            store.put_image(record_of(image, NAME))
         assert pruning.result(30).layers == ()
 
 

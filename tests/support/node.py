@@ -22,8 +22,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 
-from orlop.image.digest import Digest, chain_ids
-from orlop.image.sink import ImageRecord, LayerRequest, Reader
+from orlop.image.sink import Reader
 from orlop.kit import kernel
 from orlop.kit.config import Config
 from orlop.kit.node import Node
@@ -36,6 +35,7 @@ from orlop.pod.teardown import teardown
 from orlop.runtime.cgroups.port import Cgroups
 from orlop.store.store import Store
 from tests.support.images import Image, busybox_image
+from tests.support.records import record_of, requests_of
 
 BUSYBOX = "docker.io/library/busybox:latest"
 
@@ -74,31 +74,11 @@ def busybox() -> Image:
 def put_image(node: Node, name: str, image: Image) -> str:
     """Put an image straight into the node's store; returns its ID."""
     store = Store(node)
-    diff_ids = tuple(Digest(layer.diff_id) for layer in image.layers)
-    chains = chain_ids(diff_ids)
     with store.lease():
-        for index, layer in enumerate(image.layers):
-            request = LayerRequest(
-                chain_id=chains[index],
-                parent=chains[index - 1] if index else None,
-                diff_id=diff_ids[index],
-                compression=layer.compression,
-                blob=Digest(layer.digest),
-                size=len(layer.blob),
-            )
-            store.ensure_layer(
-                request, functools.partial(_opened, layer.blob), meter=QuietMeter(), tick=lambda: None
-            )
-        store.put_image(
-            ImageRecord(
-                id=Digest(image.id),
-                digest=Digest(image.digest),
-                manifest=image.manifest,
-                config=image.config_bytes,
-                layers=chains,
-                names=(name,),
-            )
-        )
+        for request, layer in zip(requests_of(image), image.layers, strict=True):
+            open_blob = functools.partial(_opened, layer.blob)
+            store.ensure_layer(request, open_blob, meter=QuietMeter(), tick=lambda: None)
+        store.put_image(record_of(image, name))
     store.close()
     return image.id
 
