@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
 from orlop.kit.clock import Clock
@@ -119,7 +119,7 @@ class FakePods:
     async def refresh(self, pod: PodRecord) -> None:
         self._called("refresh", quiet=True)
 
-    async def rotate_logs(self, pod: PodRecord) -> None:
+    async def rotate_logs(self, container_ids: Collection[str]) -> None:
         self._called("rotate_logs", quiet=True)
 
     async def forget(self, pod: PodRecord) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from orlop.kit import limits
+from orlop.kit.errors import NotFound
 from orlop.pod.context import Pods
 
 
@@ -17,11 +20,17 @@ class LogSettings:
     log_files: int = limits.LOG_FILES
 
 
-def rotate_grown(pods: Pods, uid: str, settings: LogSettings) -> None:
-    """Rotate the logs of the pod's running containers that are longer than allowed."""
-    for sandbox in pods.sandboxes(uid=uid, state="ready"):
-        for container in pods.containers(sandbox.id, state="running"):
-            if _size(container.log_path) > settings.log_size:
+def rotate_grown(pods: Pods, container_ids: Collection[str], settings: LogSettings) -> None:
+    """Rotate the logs of these containers that are longer than allowed, where they still run.
+
+    Costs one stat(2) a container where nothing is to be done.
+    """
+    for identifier in container_ids:
+        if _size(pods.own_log(identifier)) <= settings.log_size:
+            continue
+        with contextlib.suppress(NotFound):  # it was removed meanwhile
+            container = pods.container(identifier)
+            if container.state == "running":
                 pods.engine.rotate_log(container.id, container.log_path, settings.log_files)
 
 

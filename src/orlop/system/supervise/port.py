@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Protocol
 
 from orlop.kit.errors import Unavailable
@@ -49,8 +50,8 @@ class Pods(Protocol):
     async def refresh(self, pod: PodRecord) -> None:
         """Write changed config maps and secrets into the volumes of the running pod."""
 
-    async def rotate_logs(self, pod: PodRecord) -> None:
-        """Rotate the logs of its running containers that have grown too long."""
+    async def rotate_logs(self, container_ids: Collection[str]) -> None:
+        """Rotate the logs of these containers that have grown too long, where they still run."""
 
     async def forget(self, pod: PodRecord) -> None:
         """Remove what was made for the pod beside its sandboxes (its ephemeral volumes)."""

@@ -187,7 +187,7 @@ class Supervisor:
                 if rounds % max(int(limits.SUPERVISOR_POLL / limits.LOG_CHECK), 1) == 0:
                     await self._try_reconcile()
                 for keeper in list(self._keepers.values()):
-                    await self._pods.rotate_logs(keeper.record)
+                    await self._pods.rotate_logs(keeper.container_ids)
                 _bound_own_log()
             except OrlopError as error:
                 _log.warning("logs: %s", error)
