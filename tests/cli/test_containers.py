@@ -437,6 +437,15 @@ def test_this_machine_is_ready(node: Node) -> None:
     assert "ok       overlay" in orlop("node", "check").stdout
 
 
+def test_what_is_nobodys_is_taken_away_when_asked(node: Node) -> None:
+    orphan = node.in_state("bundles", "f" * 64)
+    os.makedirs(orphan)
+    orlop("node", "check")
+    assert os.path.exists(orphan)
+    assert "finished or removed: 1 leftovers of nobody" in orlop("node", "check", "--repair").stdout
+    assert not os.path.exists(orphan)
+
+
 def test_what_is_missing_on_a_machine_is_said_with_what_to_do(node: Node) -> None:
     with open(node.config, "w", encoding="utf-8") as stream:
         stream.write('[runtime]\npath = "/no/such/runtime"\n[network]\nplugin_dirs = ["/no/such/folder"]\n')

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -121,7 +122,7 @@ def test_what_is_gone_harms_nobody(tell: Callable[[Story], None]) -> None:
         await pods.stop_sandbox(gone)
         await pods.remove_sandbox(gone)
         await pods.refresh(record)
-        await pods.rotate_logs(record)
+        await pods.rotate_logs((gone,))
         with pytest.raises(OrlopError):
             await pods.execute(gone, ("true",), 1)
 
@@ -145,5 +146,17 @@ def test_commands_in_a_real_container(tmp_path: Path) -> None:
             with pytest.raises(OrlopError):
                 await pods.execute(container, ("true",), 1)
             await pods.remove_sandbox(sandbox)
+
+    asyncio.run(story())
+
+
+@pytest.mark.host
+def test_what_is_nobodys_is_removed_when_a_supervisor_begins() -> None:
+    async def story() -> None:
+        with temporary_node() as node:
+            orphan = node.in_state("bundles", "f" * 64)
+            os.makedirs(orphan)
+            await PodLayer.open(node, Config.load(node), Records(node))
+            assert not os.path.exists(orphan)
 
     asyncio.run(story())

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import ParamSpec, TypeVar
 
@@ -17,6 +18,7 @@ from orlop.pod.context import Pods
 from orlop.pod.create_container import create_container
 from orlop.pod.exec_container import exec_sync
 from orlop.pod.model import Container, ContainerConfig
+from orlop.pod.recover import recover
 from orlop.pod.remove_container import remove_container
 from orlop.pod.remove_sandbox import remove_sandbox
 from orlop.pod.run_sandbox import run_sandbox
@@ -32,6 +34,8 @@ from orlop.system.records import PodRecord, Records
 from orlop.system.supervise import logs
 from orlop.system.supervise.model import Seen
 from orlop.system.supervise.port import Unusable
+
+_log = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -52,10 +56,14 @@ class PodLayer:
 
     @classmethod
     async def open(cls, node: Node, config: Config, records: Records) -> PodLayer:
-        """Opens the pods' records, which finishes what a crash or a reboot left undone."""
+        """Finishes what a crash or a reboot left undone, and removes what is nobody's."""
         pods = await in_thread(Pods, node, config)
         layer = cls(node, config, records, pods)
         await in_thread(layer._sweep)
+        try:
+            await in_thread(recover, pods)
+        except OrlopError as error:  # what is declared is kept all the same
+            _log.warning("recovery: %s", error)
         return layer
 
     async def observe(self, uid: str) -> Seen:
@@ -120,8 +128,8 @@ class PodLayer:
 
         await in_thread(write)
 
-    async def rotate_logs(self, pod: PodRecord) -> None:
-        await in_thread(logs.rotate_grown, self._pods, pod.uid, self._logs)
+    async def rotate_logs(self, container_ids: Collection[str]) -> None:
+        await in_thread(logs.rotate_grown, self._pods, container_ids, self._logs)
 
     async def forget(self, pod: PodRecord) -> None:
         await in_thread(volumes.cleanup, self._node, pod.uid)
