@@ -90,13 +90,9 @@ def rotate(path: str, max_files: int, *, reopen: Callable[[], None]) -> None:
     file until it reopens. Repeated after a crash it goes on where it was. One rotation at a time: a lock on
     the folder.
     """
-    import fcntl
-
     if max_files < 1:
         raise InvalidInput(f"log {path}", f"{max_files} files are too few to keep", hint="keep one or more")
-    folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
+    with _names_held(path):
         present = [number for number in _numbers(path) if number]
         if os.path.lexists(path):
             for number in sorted(present, reverse=True):
@@ -108,6 +104,21 @@ def rotate(path: str, max_files: int, *, reopen: Callable[[], None]) -> None:
             if number >= max_files:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(_name(path, number))
+
+
+@contextlib.contextmanager
+def _names_held(path: str, *, shared: bool = False) -> Iterator[None]:
+    """No rotation meanwhile by anybody else: a lock on the log's folder, if there is one."""
+    import fcntl
+
+    try:
+        folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        yield
+        return
+    try:
+        fcntl.flock(folder, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+        yield
     finally:
         os.close(folder)
 
@@ -200,6 +211,17 @@ class _Opened:
 
     def _new(self) -> bool:
         """Open the files that are newer than the newest one we have; whether there are any."""
+        with _names_held(self._path, shared=True):  # or a file could be met under two names, and read twice
+            found = self._newer()
+        found.reverse()
+        if not found:
+            return False
+        self._files += found
+        self._last = found[-1].inode
+        return True
+
+    def _newer(self) -> list[_File]:
+        """Newest first."""
         found: list[_File] = []
         for number in _numbers(self._path):
             file = _File.opened(_name(self._path, number))
@@ -209,12 +231,7 @@ class _Opened:
                 file.close()
                 break
             found.append(file)
-        found.reverse()
-        if not found:
-            return False
-        self._files += found
-        self._last = found[-1].inode
-        return True
+        return found
 
 
 class _File:
