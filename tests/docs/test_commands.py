@@ -20,6 +20,7 @@ from tests.support.registry import registry
 pytestmark = [pytest.mark.host, pytest.mark.timeout(600)]
 
 _README = ROOT / "README.md"
+_EXAMPLES = ROOT / "docs" / "cli.md"  # made from the commands' examples, which test_examples.py runs
 _ELSEWHERE = ("make test", "make check", "make bench", "make lock", "bench --write")  # CI itself, or hours
 
 
@@ -54,7 +55,10 @@ def test_the_readme_works_from_its_first_command_to_its_last(environment: dict[s
     _type("make down", environment)
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if p != _README and blocks(p)], ids=lambda p: p.name)
+_OTHERS = [p for p in PAGES if p not in (_README, _EXAMPLES) and blocks(p)]
+
+
+@pytest.mark.parametrize("page", _OTHERS, ids=lambda p: p.name)
 def test_every_command_of_a_page_works(page: Path, environment: dict[str, str], tmp_path: Path) -> None:
     environment |= {"ORLOP_ROOT": str(tmp_path / "root"), "ORLOP_STATE": f"/run/orlop-docs-{os.getpid()}"}
     try:
