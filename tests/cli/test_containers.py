@@ -206,6 +206,7 @@ def test_stats_are_a_table_or_numbers(node: Node) -> None:
     assert told["name"] == "busy"
     assert told["memory_limit"] == 64 << 20
     assert told["pids"] >= 1
+    assert told["received"] >= 0 and told["sent"] >= 0
     assert "busy" in orlop("stats", "--no-stream").stdout
 
 

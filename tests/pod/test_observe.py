@@ -14,7 +14,7 @@ from orlop.pod.context import Pods
 from orlop.pod.exec_container import exec_attached
 from orlop.pod.logs import logs
 from orlop.pod.run_sandbox import run_sandbox
-from orlop.pod.stats import container_stats, sandbox_stats
+from orlop.pod.stats import container_stats, sandbox_stats, traffic
 from orlop.pod.stop_container import stop_container
 from orlop.pod.update_container import update_container
 from orlop.pod.wait_container import wait_container
@@ -47,6 +47,17 @@ def test_what_it_uses_is_measured_for_the_container_and_its_pod(pods: Pods) -> N
     whole = sandbox_stats(pods, sandbox.id)
     assert whole.usage.memory > 0
     assert whole.disk_bytes >= 8 * MIB
+
+
+def test_traffic_is_counted_loopback_aside(pods: Pods) -> None:
+    gateway = "$(route -n | awk '/^0.0.0.0/ {print $2}')"
+    talker = shell(f"while :; do ping -c 1 -w 1 {gateway}; sleep 0.1; done")
+    talking = started(pods, talker, run_sandbox(pods, pod(network="pod")))
+    alone = started(pods, shell("while :; do ping -c 1 127.0.0.1; sleep 0.1; done"))
+    eventually(lambda: min(traffic(talking.pid)) > 100)
+    stats = container_stats(pods, talking)
+    assert min(stats.received, stats.sent) > 100
+    assert traffic(alone.pid) == traffic(0) == (0, 0)
 
 
 def test_limits_change_while_it_runs_and_are_remembered(node: Node, pods: Pods) -> None:

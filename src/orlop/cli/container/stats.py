@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from orlop.pod.stats import Stats
 
 DESCRIPTION = """On a terminal again each second, until ^C. CPU is of one core: 200 % are two cores in use.
-WRITTEN is what it has in its own root file system."""
+WRITTEN is what it has in its own root file system; the network is its pod's, loopback aside."""
 EXAMPLES = ("orlop stats", "orlop stats --no-stream web", "orlop stats --no-stream --output json")
 JSON = """a list of objects: `id`, `name`, `time` (RFC 3339), `cpu_percent`, `cpu_nanoseconds`, `memory`,
 `working_set`, `memory_limit` (0: none), `pids`, `pids_limit`, `throttled_nanoseconds`, `written`,
-`written_inodes`; bytes. One list, after the second that `cpu_percent` needs."""
+`written_inodes`, `received`, `sent`; bytes. One list, after the second that `cpu_percent` needs."""
 
 _INTERVAL = 1.0  # seconds
 _CLEAR = "\x1b[H\x1b[J"
@@ -89,6 +89,8 @@ def _as_json(container: Container, sandbox: Sandbox, stats: Stats, before: Readi
         "throttled_nanoseconds": usage.throttled,
         "written": stats.disk_bytes,
         "written_inodes": stats.disk_inodes,
+        "received": stats.received,
+        "sent": stats.sent,
     }
 
 
@@ -108,7 +110,8 @@ def _table(rows: Sequence[dict[str, object]]) -> None:
                 f"{number(row, 'cpu_percent'):.1f}%",
                 f"{memory(number(row, 'memory'))} / {memory(limit) if limit else 'no limit'}",
                 f"{row['pids']} / {pids_limit or 'no limit'}",
+                f"{size(number(row, 'received'))} / {size(number(row, 'sent'))}",
                 size(number(row, "written")),
             )
         )
-    table(("CONTAINER ID", "NAME", "CPU", "MEMORY", "PROCESSES", "WRITTEN"), cells)
+    table(("CONTAINER ID", "NAME", "CPU", "MEMORY", "PROCESSES", "RECEIVED / SENT", "WRITTEN"), cells)
