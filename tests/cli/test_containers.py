@@ -447,6 +447,16 @@ def test_what_is_nobodys_is_taken_away_when_asked(node: Node) -> None:
     assert not os.path.exists(orphan)
 
 
+@pytest.mark.parametrize("text", ["[runtime]\nlog_size = '1MiB'\n", "[network]\nsubnet = 1\n"])
+def test_a_wrong_configuration_leaves_nothing_behind(node: Node, text: str) -> None:
+    with open(node.config, "w", encoding="utf-8") as stream:
+        stream.write(text)
+    assert node.config in run("--rm", IMAGE, "true", code=125).stderr
+    with open(node.config, "w", encoding="utf-8"):
+        pass
+    assert answer("ps", "--all") == [] and answer("pod", "list") == []
+
+
 def test_what_is_missing_on_a_machine_is_said_with_what_to_do(node: Node) -> None:
     with open(node.config, "w", encoding="utf-8") as stream:
         stream.write('[runtime]\npath = "/no/such/runtime"\n[network]\nplugin_dirs = ["/no/such/folder"]\n')

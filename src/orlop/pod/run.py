@@ -86,6 +86,7 @@ def run_once(
     Conflict where the pod's name is taken, and what run_sandbox, create_container and start_container raise;
     after an error nothing is left.
     """
+    _configured(pods)
     with PromptMoves():
         sandbox.validate(pod)
         container.validate(config)
@@ -227,6 +228,13 @@ class _Sandboxing:
             self._failure = error
         finally:
             self._prepared.set()
+
+
+def _configured(pods: Pods) -> None:
+    """What the configuration says wrongly is told before anything is recorded."""
+    for section, part in (("runtime", "engine"), ("network", "network")):
+        if section in pods.config.sections():  # else it is made where others work meanwhile
+            getattr(pods, part)
 
 
 def _import_ahead(meanwhile: Callable[[], None]) -> None:
