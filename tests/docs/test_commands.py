@@ -29,12 +29,11 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
     """A reader's shell: the program in PATH, docker.io within reach."""
     folder = tmp_path_factory.mktemp("docs")
     with registry() as running:
-        for name in ("library/busybox:latest", "library/web:1"):
+        for name in ("library/busybox:latest", "hello:1"):
             images.busybox(running, name)
         conf = folder / "registries.conf"
         conf.write_text(
-            f'[[registry]]\nprefix = "docker.io"\nlocation = "{running.address}"\ninsecure = true\n'
-            '[[registry]]\nlocation = "127.0.0.1:5055"\ninsecure = true\n'
+            _remapped("docker.io", running.address) + _remapped("127.0.0.1:5055", running.address)
         )
         yield {
             **os.environ,
@@ -42,6 +41,10 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
             "CONTAINERS_REGISTRIES_CONF": str(conf),
             "PAGER": "cat",
         }
+
+
+def _remapped(prefix: str, address: str) -> str:
+    return f'[[registry]]\nprefix = "{prefix}"\nlocation = "{address}"\ninsecure = true\n'
 
 
 def test_the_readme_works_from_its_first_command_to_its_last(environment: dict[str, str]) -> None:
