@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from orlop.runtime.engine import Engine
 
 _PAUSE = 0.01
+_LOOKS = 4  # a conmon that is just being executed has no name for a moment
 _SIGKILL = 9  # the module signal costs 1 ms of `orlop run`
 
 
@@ -44,15 +45,16 @@ def _settle_creation(engine: Engine, identifier: str, bundle: str) -> None:
     """Whoever created it may have died in the middle, and its conmon is still at it: wait for the outcome."""
     if os.path.exists(f"{bundle}/pid") or not os.path.exists(f"{bundle}/config.json"):
         return
-    working = conmon.search(identifier)
     deadline = time.monotonic() + limits.RUNTIME_TIMEOUT
-    while working and not os.path.exists(f"{bundle}/pid"):
+    absent = 0
+    while absent < _LOOKS and not os.path.exists(f"{bundle}/pid"):
+        working = conmon.search(identifier)
+        absent = 0 if working else absent + 1
         if time.monotonic() > deadline:
             for pid in working:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, _SIGKILL)
         select.select((), (), (), _PAUSE)  # rare: nobody else is told what a stranger's child does
-        working = conmon.search(identifier)
 
 
 def _kill(engine: Engine, identifier: str) -> None:
