@@ -86,7 +86,7 @@ def test_a_place_that_cannot_hold_it_is_named(tmp_path: Path) -> None:
         Database(str(tmp_path / "it.db"), [ONE])
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs a second user")
+@pytest.mark.host  # becomes another user
 def test_who_has_no_right_to_it_is_told_so(tmp_path: Path) -> None:
     path = tmp_path / "its" / "it.db"
     Database(str(path), [ONE]).close()
