@@ -5,7 +5,7 @@ STAMPS := .cache
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help up down check test test-vm bench lock wheel docs clean
+.PHONY: help up down check test test-vm bench lock wheel docs proto clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -30,6 +30,9 @@ bench: $(STAMPS)/developer $(STAMPS)/test-packages ## measure against podman and
 
 docs: $(STAMPS)/developer ## write anew what is generated from the source: docs/cli.md, docs/play.md
 	@$(BIN)/python -m tools.docs
+
+proto: $(STAMPS)/developer ## write anew what protoc makes of the .proto files
+	@$(BIN)/python -m tools.proto
 
 wheel: $(STAMPS)/developer ## build dist/orlop-*.whl
 	@$(BIN)/python -m pip --disable-pip-version-check wheel -q --no-deps --no-build-isolation --wheel-dir dist .

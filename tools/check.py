@@ -16,6 +16,7 @@ CHECKS: dict[str, list[str]] = {
     "lint": ["ruff", "check", "--quiet", *_WHERE],
     "types": ["mypy"],
     "imports": ["lint-imports"],
+    "generated": ["python", "-m", "tools.proto", "--check"],
     "spelling": ["codespell", *_WHERE, "docs", "examples", "README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"],
     "unit tests": ["pytest", "-q", "-m", "not host and not vm", "-p", "no:cacheprovider"],
 }

@@ -6,7 +6,7 @@ import json
 
 from orlop.network.model import Addresses, PortMapping
 from orlop.pod.model import DNS, ContainerConfig, SandboxConfig
-from orlop.runtime.model import Device, Mount, Resources, Security
+from orlop.runtime.model import Device, IDMapping, Mount, Resources, Security
 
 TYPE_CHECKING = False  # as typing's, without importing typing
 if TYPE_CHECKING:
@@ -33,6 +33,9 @@ def sandbox_config(text: str) -> SandboxConfig:
         dns=_made(DNS, data["dns"]),
         host_aliases=tuple((address, tuple(names)) for address, names in data["host_aliases"]),
         resources=_made(Resources, data["resources"]),
+        overhead=_made(Resources, data.get("overhead", {})),
+        uid_mappings=_mappings(data.get("uid_mappings", ())),
+        gid_mappings=_mappings(data.get("gid_mappings", ())),
     )
 
 
@@ -43,7 +46,7 @@ def container_config(text: str) -> ContainerConfig:
         ContainerConfig,
         data,
         env=tuple((name, value) for name, value in data["env"]),
-        mounts=tuple(_made(Mount, mount) for mount in data["mounts"]),
+        mounts=tuple(_mount(mount) for mount in data["mounts"]),
         devices=tuple(_made(Device, device) for device in data["devices"]),
         resources=_made(Resources, data["resources"]),
         security=_made(Security, data["security"]),
@@ -61,6 +64,19 @@ def process(text: str) -> Merged:
 
     empty = {"args": (), "env": (), "cwd": "/", "user": "", "stop_signal": "SIGTERM"}
     return _made(Merged, {**empty, **json.loads(text)})
+
+
+def _mount(data: dict[str, object]) -> Mount:
+    return _made(
+        Mount,
+        data,
+        uid_mappings=_mappings(data.get("uid_mappings", ())),
+        gid_mappings=_mappings(data.get("gid_mappings", ())),
+    )
+
+
+def _mappings(data: object) -> tuple[IDMapping, ...]:
+    return tuple(_made(IDMapping, each) for each in data)  # type: ignore[attr-defined]
 
 
 def _plain(value: object) -> object:

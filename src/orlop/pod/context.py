@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from orlop.kit.config import Config
     from orlop.kit.node import Node
     from orlop.network.network import Network
+    from orlop.pod.hooks import Hooks
     from orlop.runtime.engine import Engine
     from orlop.store.store import Store
 
@@ -38,6 +39,7 @@ class Pods:
         self.node = node
         self.config = config
         self.boot = kit_node.boot_id()
+        self.hooks: Hooks | None = None
         self.records = records.Records(node.in_root("pods.db"))
         self._store: Store | None = None
         self._engine: Engine | None = None
@@ -160,6 +162,21 @@ class Pods:
         """Hold open what all pods share (`teardown` closes it) from a row's insertion to its first deeds."""
         with locks.hold(self.node.in_state("locks", "pods", "gate"), shared=True):
             yield
+
+    def tell(self, event: str, sandbox_id: str, container_id: str = "") -> None:
+        """Call the hooks' method `event`, if there are hooks, with the pod and the container as they are."""
+        if self.hooks is None:
+            return
+        sandbox = self.records.row("sandboxes", sandbox_id)
+        if sandbox is None:
+            return
+        told: list[object] = [as_sandbox(sandbox)]
+        if container_id:
+            row = self.records.row("containers", container_id)
+            if row is None:
+                return
+            told.append(as_container(row))
+        getattr(self.hooks, event)(*told)
 
     def bundle(self, identifier: str) -> str:
         return self.node.in_state("bundles", identifier)

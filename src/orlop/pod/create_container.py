@@ -6,7 +6,7 @@ import sqlite3
 
 from orlop.kit.errors import Conflict
 from orlop.pod import codec, container, etc, refresh, remove_container
-from orlop.pod.context import Pods, as_container, new_id
+from orlop.pod.context import Pods, as_container, as_sandbox, new_id
 from orlop.pod.model import Container, ContainerConfig, SandboxConfig
 from orlop.pod.records import CREATED, CREATING, READY, REMOVING
 
@@ -68,6 +68,7 @@ def _make(pods: Pods, pod_row: sqlite3.Row, config: ContainerConfig) -> Containe
                 pid_start=refresh.start_time(pid),
                 process=codec.dumps(process),
             )
+            pods.tell("created_container", sandbox_id, identifier)
         except BaseException:
             remove_container.undo(pods, identifier)
             raise
@@ -103,8 +104,12 @@ def create(
     `unattended`: nobody waits to remove it after its end, so conmon starts what does.
     """
     identifier = str(row["id"])
+    spec = container.spec(pods, identifier, sandbox_id, pod, config, process, root)
+    if pods.hooks is not None:
+        about = as_sandbox(pods.sandbox_row(sandbox_id)), as_container(pods.container_row(identifier))
+        spec = pods.hooks.create_container(*about, spec)
     return pods.engine.create(
-        container.spec(pods, identifier, sandbox_id, pod, config, process, root),
+        spec,
         pods.bundle(identifier),
         log_path=str(row["log_path"]),
         stdin_once=config.stdin_once,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from orlop.kit.value import dataclass, field
 from orlop.network.model import Addresses, PortMapping
-from orlop.runtime.model import Device, Mount, Resources, Security
+from orlop.runtime.model import Device, IDMapping, Mount, Resources, Security
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,15 @@ class SandboxConfig:
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
     domain: str = ""  # what follows the host name in /etc/hosts; "": nothing
+    handler: str = ""  # a runtime handler of the configuration; "": the default one
+    cgroup_parent: str = (
+        ""  # cgroupfs path or systemd slice that the pod's cgroup lies in; "": the node's own
+    )
+    log_directory: str = ""  # absolute; a container's relative log path lies below it
+    uid_mappings: tuple[IDMapping, ...] = ()  # of the pod's user namespace; none: the machine's users
+    gid_mappings: tuple[IDMapping, ...] = ()
+    overhead: Resources = Resources()
+    privileged: bool = False  # whether privileged containers may be made in it
 
 
 @dataclass(frozen=True)
@@ -64,6 +73,9 @@ class ContainerConfig:
     remove: bool = False  # removed, with its sandbox if that is then empty, when it has exited (`run --rm`)
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
+    pid_target: str = ""  # ID of a container of the pod whose PID namespace this one shares
+    cdi_devices: tuple[str, ...] = ()  # qualified names, "vendor.com/class=name"
+    image_name: str = ""  # what the user called the image, for people and status; "": as `image`
 
 
 @dataclass(frozen=True)
@@ -98,3 +110,6 @@ class Container:
     message: str = ""
     pid: int = 0
     log_path: str = ""
+    uid: int = 0  # of its first process, as resolved in the image
+    gid: int = 0
+    groups: tuple[int, ...] = ()

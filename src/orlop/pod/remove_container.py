@@ -37,6 +37,7 @@ def finish(pods: Pods, row: sqlite3.Row) -> None:
     identifier = row["id"]
     if row["state"] != REMOVING:
         pods.records.update("containers", identifier, state=REMOVING)
+    pods.tell("remove_container", row["sandbox_id"], identifier)
     container.dismantle(pods, identifier, row["log_path"])
     pods.records.delete("containers", identifier)
     pods.release_claim(identifier)

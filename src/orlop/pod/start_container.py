@@ -27,6 +27,7 @@ def start_container(pods: Pods, name: str) -> Container:
             raise Conflict(
                 f"container {row['name']}", "has ended, and a container runs once", hint="create a new one"
             )
+        pods.tell("start_container", row["sandbox_id"], identifier)
         started = pods.now()
         pods.records.update("containers", identifier, state=STARTING)
         try:
@@ -35,4 +36,5 @@ def start_container(pods: Pods, name: str) -> Container:
             refresh.settle(pods, pods.container_row(identifier))
             raise
         pods.records.update("containers", identifier, state=RUNNING, started=started)
+        pods.tell("started_container", row["sandbox_id"], identifier)
         return as_container(pods.container_row(identifier))

@@ -33,6 +33,7 @@ def stop_container(pods: Pods, name: str, timeout: float = limits.STOP_GRACE) ->
         row = _current(pods, identifier)
         if row is not None:
             kill(pods, row)
+            pods.tell("stopped_container", row["sandbox_id"], identifier)
 
 
 def kill(pods: Pods, row: sqlite3.Row) -> None:

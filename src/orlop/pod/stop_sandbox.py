@@ -33,6 +33,7 @@ def stop_sandbox(pods: Pods, name: str, timeout: float = limits.STOP_GRACE) -> N
 
 def finish(pods: Pods, row: sqlite3.Row) -> None:
     """Take away what a stopped sandbox has on the machine. The caller holds its claim."""
+    pods.tell("stop_sandbox", row["id"])
     dismantle(pods, row)
     pods.records.update("sandboxes", row["id"], init_pid=0, held=0)
 

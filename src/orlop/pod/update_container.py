@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from orlop.kit.errors import Conflict
 from orlop.pod import codec, refresh
-from orlop.pod.context import Pods, as_container
+from orlop.pod.context import Pods, as_container, as_sandbox
 from orlop.pod.model import Container, ContainerConfig
 from orlop.pod.records import CREATED, RUNNING
 from orlop.runtime.model import Resources
@@ -20,6 +20,9 @@ def update_container(pods: Pods, name: str, resources: Resources) -> Container:
         row = refresh.refreshed(pods, pods.container_row(identifier))
         if row["state"] not in (CREATED, RUNNING):
             raise Conflict(f"container {row['name']}", "has ended", hint="create a new one with these limits")
+        if pods.hooks is not None:
+            about = as_sandbox(pods.sandbox_row(row["sandbox_id"])), as_container(row)
+            resources = pods.hooks.update_container(*about, resources)
         pods.engine.update(identifier, resources)
         config = codec.container_config(row["config"])
         changed = {key: value for key, value in vars(resources).items() if value not in (0, "", None, {})}
@@ -27,4 +30,5 @@ def update_container(pods: Pods, name: str, resources: Resources) -> Container:
             **{**vars(config), "resources": Resources(**{**vars(config.resources), **changed})}
         )
         pods.records.update("containers", identifier, config=codec.dumps(config))
+        pods.tell("updated_container", row["sandbox_id"], identifier)
         return as_container(pods.container_row(identifier))

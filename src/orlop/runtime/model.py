@@ -8,8 +8,21 @@ from orlop.kit.value import dataclass, field
 
 
 @dataclass(frozen=True)
+class IDMapping:
+    """`length` IDs from `container` on are those from `host` on outside the user namespace."""
+
+    host: int
+    container: int
+    length: int
+
+
+@dataclass(frozen=True)
 class Mount:
-    """A bind mount or a tmpfs. `source` empty means tmpfs, with `size` bytes (0: half the memory)."""
+    """A bind mount or a tmpfs. `source` empty means tmpfs, with `size` bytes (0: half the memory).
+
+    With `image` (a reference or an ID that the store has) the source is that image's root, read-only; `pod`
+    resolves it. With mappings the mount is idmapped: what `host` says in them is what the container sees.
+    """
 
     destination: str
     source: str = ""
@@ -18,11 +31,19 @@ class Mount:
     size: int = 0
     sub_path: str = ""  # below source; resolved without ever leaving it (CVE-2017-1002101's class)
     options: tuple[str, ...] = ()  # further ones, such as "noexec" or "mode=0777"
+    recursive_read_only: bool = False  # also every mount below the source; needs read_only and rprivate
+    image: str = ""
+    uid_mappings: tuple[IDMapping, ...] = ()
+    gid_mappings: tuple[IDMapping, ...] = ()
 
 
 @dataclass(frozen=True)
 class Resources:
-    """Limits and weights. 0 or "" is "not set". Memory in bytes, CPU in thousandths of a core."""
+    """Limits and weights. 0 or "" is "not set". Memory in bytes, CPU in thousandths of a core.
+
+    The `cpu_shares`, `cpu_quota` and `cpu_period` of the CRI are the kernel's own (microseconds) and outrank
+    the thousandths; a quota of -1 is "no limit".
+    """
 
     cpu_request: int = 0  # millicores: shares (v1) or weight (v2)
     cpu_limit: int = 0  # millicores: quota over a period of 100 ms
@@ -33,6 +54,11 @@ class Resources:
     cpuset_cpus: str = ""
     oom_score_adj: int | None = None
     hugepages: Mapping[str, int] = field(default_factory=dict)  # page size ("2MB") -> bytes
+    cpu_shares: int = 0
+    cpu_quota: int = 0
+    cpu_period: int = 0
+    cpuset_mems: str = ""
+    unified: Mapping[str, str] = field(default_factory=dict)  # cgroup v2 file -> value
 
 
 @dataclass(frozen=True)
@@ -49,13 +75,38 @@ class Security:
     seccomp: str = "default"
     masked_paths: tuple[str, ...] | None = None  # None: the field's default list
     read_only_paths: tuple[str, ...] | None = None
+    groups_policy: str = "merge"  # "merge" adds the image's groups of the user to `groups`, "strict" does not
+    ambient_capabilities: tuple[str, ...] = ()
+    apparmor: str = ""  # a profile that the kernel has loaded; "": none
+    selinux: str = ""  # "user:role:type:level" of the process; "": none
 
 
 @dataclass(frozen=True)
 class Device:
+    """A device node of the machine. `owner` (uid, gid) and `mode` are the host's where they are None.
+
+    With `kind` ("c", "b" or "p") and numbers given, the host's node need not exist.
+    """
+
     host_path: str
     path: str
     permissions: str = "rwm"
+    kind: str = ""
+    major: int = 0
+    minor: int = 0
+    mode: int | None = None
+    owner: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Hook:
+    """A program that the OCI runtime runs at `stage` (runtime-spec config.md, "POSIX-platform Hooks")."""
+
+    stage: str  # prestart createRuntime createContainer startContainer poststart poststop
+    path: str
+    args: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()
+    timeout: int = 0  # seconds; 0: none
 
 
 @dataclass(frozen=True)
@@ -102,3 +153,6 @@ class ContainerSpec:
     sysctls: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
     rlimits: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # "RLIMIT_NOFILE" -> soft, hard
+    hooks: tuple[Hook, ...] = ()
+    uid_mappings: tuple[IDMapping, ...] = ()  # of the user namespace in `namespaces.user`
+    gid_mappings: tuple[IDMapping, ...] = ()

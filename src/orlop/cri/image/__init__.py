@@ -1,0 +1,1 @@
+"""The ImageService of CRI v1: one file per RPC."""

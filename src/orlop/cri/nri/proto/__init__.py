@@ -1,0 +1,1 @@
+"""The messages of NRI, as protoc makes them (make proto)."""

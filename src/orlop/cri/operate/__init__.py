@@ -1,0 +1,1 @@
+"""What operators see of the daemon: logs, metrics, traces, configuration, life cycle."""

@@ -1,0 +1,1 @@
+"""The CRI's messages, as protoc makes them (make proto)."""

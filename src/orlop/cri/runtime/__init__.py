@@ -1,0 +1,1 @@
+"""The RuntimeService of CRI v1: one file per RPC."""
