@@ -1,4 +1,4 @@
-"""The daemon that the kubelet speaks to: CRI v1 over the store and pods of the command line. Translation only.
+"""The daemon that the kubelet speaks to: CRI v1 over the command line's store and pods. Translation only.
 
 Contract
 --------
