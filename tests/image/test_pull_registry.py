@@ -166,6 +166,21 @@ def test_an_identity_token_is_exchanged_by_oauth(home: Path) -> None:
         assert "grant_type=refresh_token" in body
 
 
+def test_a_token_that_the_caller_brings_is_sent_as_it_is() -> None:
+    with registry(users=USERS, token=True) as running:
+        assert running.tokens
+        reference = busybox(running)
+        repository = reference.partition("/")[2].partition(":")[0]
+        token = running.tokens.token("ship", "orlop-registry", [f"repository:{repository}:pull"])
+        brought = Credentials("", "", registry_token=token)
+        assert run(reference, registries=insecure(running), credentials=brought).fetched_layers == 1
+        assert not running.tokens.requests
+        wrong = Credentials("", "", registry_token=token[:-8] + "AAAAAAAA")
+        with pytest.raises(Denied):
+            run(reference, registries=insecure(running), credentials=wrong)
+        assert token not in repr(brought)
+
+
 def test_a_credential_helper_opens_a_registry(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     helper = home / "docker-credential-hold"
     helper.write_text("""#!/bin/sh\necho '{"Username": "ship", "Secret": "cargo:with:colons"}'\n""")

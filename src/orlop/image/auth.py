@@ -29,11 +29,13 @@ _AUTH_FILES = "containers-auth.json"
 
 @dataclass(frozen=True)
 class Credentials:
-    """Who asks: a user with a password, or an identity (refresh) token. Never shown by repr."""
+    """Who asks: a user with a password, an identity (refresh) token, or a bearer token that the registry
+    itself takes as it is. Never shown by repr."""
 
     user: str
     password: str = field(repr=False)
     identity_token: str = field(default="", repr=False)
+    registry_token: str = field(default="", repr=False)
 
 
 def find(

@@ -54,9 +54,9 @@ class Authenticator:
         `url` is where it came from: a realm on plain http is refused where that was https.
         """
         for challenge in challenges:
-            usable = challenge.scheme == "bearer" and challenge.parameters.get("realm")
-            if usable or (
-                challenge.scheme == "basic" and self._credentials and not self._credentials.identity_token
+            bearer = self._given() or challenge.parameters.get("realm")
+            if (challenge.scheme == "bearer" and bearer) or (
+                challenge.scheme == "basic" and self._has_password()
             ):
                 with self._lock:
                     self._challenge = challenge
@@ -78,9 +78,19 @@ class Authenticator:
                 return ""
             if self._challenge.scheme == "basic":
                 return self._basic()
+            if self._given():
+                return f"Bearer {self._given()}"
             if not self._token or time.monotonic() >= self._expires:
                 self._renew(self._challenge, send)
             return f"Bearer {self._token}"
+
+    def _given(self) -> str:
+        """The token that the caller brought: nobody needs to be asked for one."""
+        return self._credentials.registry_token if self._credentials else ""
+
+    def _has_password(self) -> bool:
+        own = self._credentials
+        return own is not None and not (own.identity_token or own.registry_token)
 
     def _basic(self) -> str:
         credentials = self._credentials
