@@ -1,0 +1,98 @@
+"""Build once, keep for ever: the cache is outside the tree, and processes that want the same wait."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from orlop.kit import locks, process
+from orlop.kit.errors import InvalidInput
+from tools.builds.table import PROGRAMS, Build
+
+CACHE = Path(os.environ.get("ORLOP_BUILD_CACHE", "/var/cache/orlop-tests/go"))
+_SECONDS = 30 * 60
+
+
+def program(name: str) -> Path:
+    """The program of this name in the table. The first time takes seconds (etcd) to minutes (kubelet)."""
+    if name not in PROGRAMS:
+        raise InvalidInput(f"program {name}", "is not in the table", hint=f"one of {', '.join(PROGRAMS)}")
+    build = PROGRAMS[name]
+    return _cached(f"{name}-{build.version}", lambda target: _build(build, target))
+
+
+def local(name: str, folder: Path) -> Path:
+    """The main package of a module of ours in `folder`; built anew when a file in it changes."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest.update(path.name.encode() + path.read_bytes())
+    key = f"{name}-{digest.hexdigest()[:16]}"
+    return _cached(key, lambda target: _go(folder, "build", "-mod=mod", "-o", str(target), ".", cgo=False))
+
+
+def _cached(key: str, make: Callable[[Path], object]) -> Path:
+    target = CACHE / key
+    if target.exists():
+        return target
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with locks.hold(str(CACHE / f"{key}.lock"), timeout=_SECONDS):
+        if not target.exists():
+            print(f"building {key}", file=sys.stderr, flush=True)
+            unfinished = CACHE / f"{key}.unfinished"
+            make(unfinished)
+            unfinished.rename(target)
+    return target
+
+
+def _build(build: Build, target: Path) -> None:
+    with TemporaryDirectory() as scratch:
+        here = Path(scratch)
+        _go(here, "mod", "init", "orlop.invalid/build")
+        source = _download(here, build.module, build.version)
+        if build.inside:
+            inner = here / "module"
+            shutil.copytree(source, inner)
+            _writable(inner)
+            here = inner
+        else:
+            _require(here, build, source)
+        if build.is_test:
+            _go(here, "test", "-c", "-o", str(target), f"./{build.package}")
+            return
+        package = f"./{build.package}" if build.inside else build.path
+        options = ["-mod=mod", "-trimpath", "-ldflags=-s -w", f"-tags={build.tags}"]
+        _go(here, "build", *options, "-o", str(target), package, cgo=build.cgo)
+
+
+def _download(here: Path, module: str, version: str) -> Path:
+    """The folder of the module in Go's own cache."""
+    done = _go(here, "mod", "download", "-json", f"{module}@{version}")
+    return Path(str(json.loads(done.stdout)["Dir"]))
+
+
+def _require(here: Path, build: Build, source: Path) -> None:
+    """A module of one line that requires it. What it replaces by folders of its own is replaced here."""
+    _go(here, "mod", "edit", f"-require={build.module}@{build.version}")
+    if build.staging:
+        release = f"v0.{build.version.removeprefix('v1.')}"
+        lines = (source / "go.mod").read_text(encoding="utf-8").splitlines()
+        names = {line.split()[0] for line in lines if line.startswith("\tk8s.io/") and " v0.0.0" in line}
+        _go(here, "mod", "edit", *(f"-replace={name}={name}@{release}" for name in sorted(names)))
+
+
+def _writable(folder: Path) -> None:
+    """Go's cache is read-only, and Go may have to write go.sum."""
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(path.stat().st_mode | 0o200)
+
+
+def _go(folder: Path, *arguments: str, cgo: bool = False) -> process.Completed:
+    env = {key: value for key, value in os.environ.items() if key.startswith("GO") or key == "PATH"}
+    env = {**process.MINIMAL_ENV, **env, "HOME": str(Path.home()), "CGO_ENABLED": str(int(cgo))}
+    return process.run(["nice", "go", "-C", str(folder), *arguments], env=env, timeout=_SECONDS)
