@@ -5,13 +5,21 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from orlop.kit.errors import InvalidInput
-from orlop.runtime.cgroups.port import Cgroups, CgroupStats
+from orlop.runtime.cgroups.port import (
+    Cgroups,
+    CgroupStats,
+    DeviceIO,
+    Pressure,
+    Pressures,
+    huge_page_sizes,
+)
 from orlop.runtime.cgroups.v1 import V1
 from orlop.runtime.cgroups.v2 import V2, weight
 from orlop.runtime.features import features, find
@@ -110,7 +118,8 @@ def test_v2_is_known_by_its_root_and_its_counts_are_read(tmp_path: Path) -> None
     cgroups = Cgroups.for_machine(str(tmp_path))
     assert isinstance(cgroups, V2)
     stats = cgroups.stats("/orlop/pod")
-    assert stats == CgroupStats(1_500_000, 1_000_000, 600_000, 300_000, 0, 4, 100, 7000, 2, 9)
+    counted = CgroupStats(1_500_000, 1_000_000, 600_000, 300_000, 0, 4, 100, 7000, 2, 9, oom_kills=2)
+    assert stats == counted
     assert cgroups.oom_kills("/orlop/pod") == 2
     assert cgroups.children("/orlop") == ["pod"]
     assert cgroups.stats("/orlop/none") == CgroupStats()
@@ -140,3 +149,44 @@ def test_features_are_asked_once_and_a_damaged_answer_is_asked_again(tmp_path: P
     assert cached.stat().st_mtime_ns == before
     cached.write_text("{")
     assert features(path, str(tmp_path)) == first
+
+
+def test_v2_tells_what_a_kubelet_and_a_monitor_want_to_know(tmp_path: Path) -> None:
+    cgroups, pod = recorded(tmp_path), tmp_path / "orlop/pod"
+    (pod / "memory.swap.current").write_text("4096\n")
+    (pod / "memory.swap.max").write_text("8192\n")
+    (pod / "memory.pressure").write_text(
+        "some avg10=1.50 avg60=0.25 avg300=0.00 total=7\nfull avg10=0.50 avg60=0.00 avg300=0.00 total=3\n"
+    )
+    (pod / "io.pressure").write_text("some nonsense\n")
+    (pod / "io.stat").write_text("8:0 rbytes=10 wbytes=20 rios=1 wios=2 dbytes=0 dios=0\n")
+    plain = cgroups.stats("/orlop/pod")
+    assert (plain.swap, plain.swap_limit, plain.oom_kills) == (4096, 8192, 2)
+    assert plain.memory_pressure == Pressures(Pressure(1.5, 0.25, 0.0, 7000), Pressure(0.5, 0.0, 0.0, 3000))
+    assert plain.cpu_pressure is None
+    assert plain.io_pressure is None
+    assert plain.io == ()
+    detail = cgroups.stats("/orlop/pod", detail=True)
+    assert detail.io == (DeviceIO(8, 0, 10, 20, 1, 2),)
+    assert (detail.cpu_user, detail.processes) == (1_000_000, 0)
+
+
+@pytest.mark.host
+def test_the_machines_own_counts_are_read_in_detail(real: tuple[Cgroups, str]) -> None:
+    cgroups, top = real
+    cgroups.create(f"{top}/pod", Resources(memory_limit=32 << 20, memory_swap=64 << 20))
+    child = subprocess.Popen(
+        ["sh", "-c", "sleep 0.2; dd if=/dev/zero of=/dev/null bs=1M count=500; sleep 100"]
+    )
+    for tree in cgroups.trees():
+        with contextlib.suppress(OSError):
+            Path(f"{tree}{top}/pod/cgroup.procs").write_text(str(child.pid))
+    deadline = time.monotonic() + 20
+    while not (found := cgroups.stats(f"{top}/pod", detail=True)).cpu_system and time.monotonic() < deadline:
+        time.sleep(0.05)
+    cgroups.kill(top)
+    child.wait()
+    assert min(found.cpu, found.cpu_system, found.processes) > 0
+    assert found.memory_peak > 0
+    assert found.swap_limit == (32 << 20 if cgroups.swap else None)
+    assert {pages.size for pages in found.hugepages} <= set(huge_page_sizes())

@@ -40,6 +40,7 @@ class Pods:
         self.config = config
         self.boot = kit_node.boot_id()
         self.hooks: Hooks | None = None
+        self.disk_usage: dict[str, tuple[int, int, float]] = {}  # of `stats`: bytes, inodes, when
         self.records = records.Records(node.in_root("pods.db"))
         self._store: Store | None = None
         self._engine: Engine | None = None

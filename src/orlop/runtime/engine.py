@@ -24,12 +24,12 @@ TYPE_CHECKING = False  # as typing's, without importing typing
 if TYPE_CHECKING:
     from orlop.kit.node import Node
     from orlop.runtime.attach import AttachSession
-    from orlop.runtime.cgroups.port import Cgroups
+    from orlop.runtime.cgroups.port import Cgroups, CgroupStats
     from orlop.runtime.exec import ExecResult
     from orlop.runtime.features import Features
     from orlop.runtime.model import ContainerSpec, Process, Resources
     from orlop.runtime.rights import Rights
-    from orlop.runtime.stats import ContainerStats
+    from orlop.runtime.spec.build import Machine
 
 _SIGKILL = 9
 CREATED, RUNNING, PAUSED, STOPPED, ABSENT = "created", "running", "paused", "stopped", ""
@@ -136,15 +136,7 @@ class Engine:
             os.symlink(bundle, own)
         os.makedirs(self.exits, mode=0o700, exist_ok=True)
         os.makedirs(self.runtime_root(), mode=0o700, exist_ok=True)
-        systemd = self.settings.cgroup_manager == "systemd"
-        machine = build.Machine(
-            features=self.features,
-            rights=self.rights,
-            unified=self.cgroups.unified,
-            cache=self.node.in_state("cache"),
-            systemd=systemd,
-            swap=self.cgroups.swap,
-        )
+        machine = self._machine()
         if log_path:
             paths.checked_log(log_path)
         config = build.config(spec, machine, subpaths.prepare(bundle, spec.mounts))
@@ -162,7 +154,7 @@ class Engine:
             terminal=spec.process.terminal,
             stdin=spec.process.stdin,
             stdin_once=stdin_once,
-            systemd=systemd,
+            systemd=machine.systemd,
             exit_command=exit_command,
         )
         try:
@@ -170,6 +162,13 @@ class Engine:
         except conmon.Refused as refused:
             words = _oci_log(f"{bundle}/oci-log") or str(refused) or _tail(f"{bundle}/conmon.log")
             raise errors.explained(spec.id, spec.process.args[0], words) from refused
+
+    def preview(self, spec: ContainerSpec) -> dict[str, object]:
+        """The config.json that `create` would write, as far as it can be said before; raises as it does."""
+        from orlop.runtime.spec import build
+
+        whole: dict[str, object] = json.loads(build.config(spec, self._machine(), {}))
+        return whole
 
     def start(self, identifier: str) -> None:
         """Let the created program run. Raises NotFound, Conflict (it has ended), RuntimeFailed."""
@@ -251,12 +250,13 @@ class Engine:
             return
         self._ask("update", identifier, "--resources", "-", stdin=json.dumps(asked).encode())
 
-    def stats(self, identifier: str) -> ContainerStats:
+    def stats(self, identifier: str, *, detail: bool = False) -> CgroupStats:
         """What it uses now; zeros where it has ended. Raises NotFound where it is unknown."""
-        from orlop.runtime.stats import stats
+        from orlop.runtime.cgroups.port import CgroupStats
 
         self.config_of(identifier)
-        return stats(self.cgroups, identifier, self.cgroup_of(identifier))
+        cgroup = self.cgroup_of(identifier)
+        return self.cgroups.stats(cgroup, detail=detail) if cgroup else CgroupStats()
 
     def pause(self, identifier: str) -> None:
         """Freeze the container; a frozen one is fine."""
@@ -394,6 +394,18 @@ class Engine:
         return path if isinstance(path, str) and path.startswith("/") else ""
 
     # Within the package
+
+    def _machine(self) -> Machine:
+        from orlop.runtime.spec.build import Machine
+
+        return Machine(
+            features=self.features,
+            rights=self.rights,
+            unified=self.cgroups.unified,
+            cache=self.node.in_state("cache"),
+            systemd=self.settings.cgroup_manager == "systemd",
+            swap=self.cgroups.swap,
+        )
 
     def run_verb(self, verb: str, identifier: str, *more: str, stdin: bytes = b"") -> process.Completed:
         options = tuple(word for word in more if verb == "update" or word.startswith("--"))

@@ -1,41 +1,35 @@
-"""What containers use: the kernel's counts, with the names that Kubernetes gives them."""
+"""Counts of a network namespace, by interface, as the kernel keeps them (proc_pid_net(5), dev)."""
 
 from __future__ import annotations
 
-import time
-
 from orlop.kit.value import dataclass
-
-TYPE_CHECKING = False  # as typing's, without importing typing
-if TYPE_CHECKING:
-    from orlop.runtime.cgroups.port import Cgroups
 
 
 @dataclass(frozen=True)
-class ContainerStats:
-    """Of one container or of a whole pod at one instant; bytes, nanoseconds, counts. A limit of 0: none."""
+class Interface:
+    """One network interface: what it received and sent since it was made."""
 
-    id: str
-    time: float  # seconds since the epoch
-    cpu: int
-    memory: int
-    working_set: int
-    rss: int
-    memory_limit: int
-    pids: int
-    pids_limit: int
-    throttled: int = 0
-    major_faults: int = 0
-    page_faults: int = 0
+    name: str
+    received: int = 0  # bytes
+    received_packets: int = 0
+    received_errors: int = 0
+    received_dropped: int = 0
+    sent: int = 0  # bytes
+    sent_packets: int = 0
+    sent_errors: int = 0
+    sent_dropped: int = 0
 
 
-def stats(cgroups: Cgroups, identifier: str, cgroup: str) -> ContainerStats:
-    """All zeros where the container has ended."""
-    found = cgroups.stats(cgroup)
-    return ContainerStats(id=identifier, time=time.time(), **vars(found))
-
-
-def cpu_share(before: ContainerStats, after: ContainerStats) -> float:
-    """Cores in use between two looks: 1.0 is one whole core."""
-    passed = after.time - before.time
-    return max(0.0, (after.cpu - before.cpu) / 1e9 / passed) if passed > 0 else 0.0
+def interfaces(path: str) -> tuple[Interface, ...]:
+    """All but loopback, in the kernel's order, from a `net/dev` file; none where the process is gone."""
+    try:
+        with open(path, encoding="ascii", errors="replace") as stream:
+            lines = [line.rpartition(":") for line in stream]
+    except OSError:
+        return ()
+    found: list[Interface] = []
+    for name, _, numbers in lines:
+        counts = [int(word) for word in numbers.split() if word.isdigit()]
+        if name and name.strip() != "lo" and len(counts) >= 12:
+            found.append(Interface(name.strip(), *counts[0:4], *counts[8:12]))
+    return tuple(found)

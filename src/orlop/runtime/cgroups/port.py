@@ -17,12 +17,55 @@ ROOT = "/sys/fs/cgroup"
 MONITORS = "conmon"
 _TRIES = 200
 _PAUSE = 0.01
+_BLOCK = 64 * 1024
 _SIGKILL = 9  # the module signal costs 1 ms of `orlop run`
 
 
 @dataclass(frozen=True)
+class Pressure:
+    """How long tasks waited (PSI): averages in percent over 10, 60 and 300 seconds, `total` nanoseconds."""
+
+    avg10: float = 0.0
+    avg60: float = 0.0
+    avg300: float = 0.0
+    total: int = 0
+
+
+@dataclass(frozen=True)
+class Pressures:
+    """PSI of one resource: `some` counts the time in which a task waited, `full` in which all did."""
+
+    some: Pressure = Pressure()
+    full: Pressure = Pressure()
+
+
+@dataclass(frozen=True)
+class DeviceIO:
+    """What a group read from and wrote to one block device, since its beginning."""
+
+    major: int
+    minor: int
+    read_bytes: int = 0
+    written_bytes: int = 0
+    reads: int = 0
+    writes: int = 0
+
+
+@dataclass(frozen=True)
+class HugePages:
+    """Of one page size ("2MB"), in bytes; `peak` is the most that it was."""
+
+    size: str
+    usage: int = 0
+    peak: int = 0
+
+
+@dataclass(frozen=True)
 class CgroupStats:
-    """Of a group and all below it. CPU in nanoseconds, memory in bytes; a limit of 0 is "none"."""
+    """Of a group and all below it. CPU in nanoseconds, memory in bytes; a limit of 0 is "none".
+
+    The part from `cpu_user` on is read only where `stats` is asked for `detail`, as monitoring does.
+    """
 
     cpu: int = 0
     memory: int = 0
@@ -34,6 +77,24 @@ class CgroupStats:
     throttled: int = 0  # nanoseconds
     major_faults: int = 0
     page_faults: int = 0
+    swap: int = 0
+    swap_limit: int | None = None  # bytes of swap alone; None: no limit, or not accounted
+    oom_kills: int = 0
+    cpu_pressure: Pressures | None = None  # None: the kernel does not say
+    memory_pressure: Pressures | None = None
+    io_pressure: Pressures | None = None
+    cache: int = 0
+    mapped: int = 0
+    periods: int = 0  # of the CPU quota, and those of them in which the group was held back
+    throttled_periods: int = 0
+    cpu_user: int = 0
+    cpu_system: int = 0
+    memory_peak: int = 0
+    memory_kernel: int = 0
+    memory_failures: int = 0  # how often the limit was met
+    processes: int = 0  # of the group itself; `pids` counts their threads
+    io: tuple[DeviceIO, ...] = ()
+    hugepages: tuple[HugePages, ...] = ()
 
 
 class Cgroups(abc.ABC):
@@ -73,8 +134,8 @@ class Cgroups(abc.ABC):
         """Make the group with these limits, for the pod as a whole."""
 
     @abc.abstractmethod
-    def stats(self, path: str) -> CgroupStats:
-        """Zeros where the group is absent."""
+    def stats(self, path: str, *, detail: bool = False) -> CgroupStats:
+        """A dozen small files, and with `detail` as many again. Zeros where the group is absent."""
 
     @abc.abstractmethod
     def oom_kills(self, path: str) -> int:
@@ -158,10 +219,19 @@ def write(path: str, text: str) -> None:
 def read(path: str) -> str:
     """The file's text; "" where the group or the file is absent."""
     try:
-        with open(path, encoding="ascii", errors="replace") as stream:
-            return stream.read()
-    except (FileNotFoundError, OSError):
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # a fifth of what open() costs
+    except OSError:
         return ""
+    try:
+        data = whole = os.read(descriptor, _BLOCK)
+        while len(data) == _BLOCK:
+            data = os.read(descriptor, _BLOCK)
+            whole += data
+    except OSError:  # the group went away meanwhile, or the file has nothing to say (PSI that is off)
+        return ""
+    finally:
+        os.close(descriptor)
+    return whole.decode("ascii", "replace")
 
 
 def number(path: str, *, unlimited: int = 1 << 62) -> int:
@@ -175,6 +245,42 @@ def table(path: str) -> dict[str, int]:
     """Lines of `name number`."""
     pairs = (line.split() for line in read(path).splitlines())
     return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].lstrip("-").isdigit()}
+
+
+def pressures(path: str) -> Pressures | None:
+    """The file's PSI (psi.rst of the kernel's documentation); None where it is not accounted."""
+    found: dict[str, Pressure] = {}
+    for line in read(path).splitlines():
+        kind, *pairs = line.split()
+        values = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+        try:
+            found[kind] = Pressure(
+                float(values["avg10"]),
+                float(values["avg60"]),
+                float(values["avg300"]),
+                int(values["total"]) * 1000,
+            )
+        except (KeyError, ValueError):
+            return None
+    return Pressures(found.get("some", Pressure()), found.get("full", Pressure())) if found else None
+
+
+def huge_page_sizes() -> tuple[str, ...]:
+    """The machine's, as cgroup files name them ("2MB")."""
+    try:
+        names = os.listdir("/sys/kernel/mm/hugepages")
+    except OSError:
+        return ()
+    kilobytes = (name.removeprefix("hugepages-").removesuffix("kB") for name in names)
+    return tuple(_size_name(int(text)) for text in sorted(kilobytes) if text.isdigit())
+
+
+def _size_name(kilobytes: int) -> str:
+    for unit in ("KB", "MB", "GB"):
+        if kilobytes < 1024:
+            return f"{kilobytes}{unit}"
+        kilobytes //= 1024
+    return f"{kilobytes}TB"
 
 
 def _numbers(path: str) -> list[int]:

@@ -6,10 +6,27 @@ import contextlib
 import os
 
 from orlop.kit.errors import InvalidInput
-from orlop.runtime.cgroups.port import Cgroups, CgroupStats, checked, number, read, table, write
+from orlop.runtime.cgroups.port import (
+    Cgroups,
+    CgroupStats,
+    DeviceIO,
+    HugePages,
+    checked,
+    huge_page_sizes,
+    number,
+    pressures,
+    read,
+    table,
+    write,
+)
 from orlop.runtime.model import Resources
 
+TYPE_CHECKING = False  # as typing's, without importing typing
+if TYPE_CHECKING:
+    from typing import Any
+
 _CPUSET = ("cpuset.cpus", "cpuset.mems")
+_IO = ("Read bytes", "Write bytes", "Read count", "Write count")
 _NO_LIMIT = 1 << 60  # the kernel's "none" is near 2^63, rounded to pages
 
 
@@ -42,10 +59,14 @@ class V1(Cgroups):
                 f"cgroup {path}", f"the kernel refuses its limits: {error.strerror}", hint="give other limits"
             ) from error
 
-    def stats(self, path: str) -> CgroupStats:
+    def stats(self, path: str, *, detail: bool = False) -> CgroupStats:
         memory = f"{self.root}/memory{checked(path)}"
         fields = table(f"{memory}/memory.stat")
+        throttling = table(f"{self._tree('cpu')}{path}/cpu.stat")
         usage = number(f"{memory}/memory.usage_in_bytes")
+        limit = fields.get("hierarchical_memory_limit", 0)
+        both = fields.get("hierarchical_memsw_limit", 0)
+        psi = f"{self.root}/unified{path}"
         return CgroupStats(
             cpu=number(f"{self._tree('cpuacct')}{path}/cpuacct.usage"),
             memory=usage,
@@ -54,10 +75,59 @@ class V1(Cgroups):
             memory_limit=number(f"{memory}/memory.limit_in_bytes", unlimited=_NO_LIMIT),
             pids=number(f"{self.root}/pids{path}/pids.current"),
             pids_limit=number(f"{self.root}/pids{path}/pids.max"),
-            throttled=table(f"{self._tree('cpu')}{path}/cpu.stat").get("throttled_time", 0),
+            throttled=throttling.get("throttled_time", 0),
             major_faults=fields.get("total_pgmajfault", 0),
             page_faults=fields.get("total_pgfault", 0),
+            swap=fields.get("total_swap", 0),
+            swap_limit=max(0, both - limit) if 0 < both < _NO_LIMIT else None,
+            oom_kills=self.oom_kills(path),
+            cpu_pressure=pressures(f"{psi}/cpu.pressure"),
+            memory_pressure=pressures(f"{psi}/memory.pressure"),
+            io_pressure=pressures(f"{psi}/io.pressure"),
+            cache=fields.get("total_cache", 0),
+            mapped=fields.get("total_mapped_file", 0),
+            periods=throttling.get("nr_periods", 0),
+            throttled_periods=throttling.get("nr_throttled", 0),
+            **(self._detail(path) if detail else {}),
         )
+
+    def _detail(self, path: str) -> dict[str, Any]:
+        memory, cpu = f"{self.root}/memory{path}", f"{self._tree('cpuacct')}{path}"
+        huge = f"{self.root}/hugetlb{path}"
+        return {
+            "cpu_user": number(f"{cpu}/cpuacct.usage_user"),
+            "cpu_system": number(f"{cpu}/cpuacct.usage_sys"),
+            "memory_peak": number(f"{memory}/memory.max_usage_in_bytes"),
+            "memory_kernel": number(f"{memory}/memory.kmem.usage_in_bytes"),
+            "memory_failures": number(f"{memory}/memory.failcnt"),
+            "processes": read(f"{self.root}/pids{path}/cgroup.procs").count("\n"),
+            "io": self._io(path),
+            "hugepages": tuple(
+                HugePages(
+                    size,
+                    number(f"{huge}/hugetlb.{size}.usage_in_bytes"),
+                    number(f"{huge}/hugetlb.{size}.max_usage_in_bytes"),
+                )
+                for size in huge_page_sizes()
+                if os.path.isdir(huge)
+            ),
+        }
+
+    def _io(self, path: str) -> tuple[DeviceIO, ...]:
+        """`MAJOR:MINOR Read NUMBER` and so on, of bytes and of operations."""
+        found: dict[str, dict[str, int]] = {}
+        for name, kind in (("io_service_bytes", "bytes"), ("io_serviced", "count")):
+            for line in read(f"{self.root}/blkio{path}/blkio.throttle.{name}_recursive").splitlines():
+                words = line.split()
+                if len(words) == 3 and words[2].isdigit():
+                    found.setdefault(words[0], {})[f"{words[1]} {kind}"] = int(words[2])
+        devices: list[DeviceIO] = []
+        for device, values in sorted(found.items()):
+            major, _, minor = device.partition(":")
+            if major.isdigit() and minor.isdigit():
+                counts = (values.get(name, 0) for name in _IO)
+                devices.append(DeviceIO(int(major), int(minor), *counts))
+        return tuple(devices)
 
     def oom_kills(self, path: str) -> int:
         return table(f"{self.root}/memory{checked(path)}/memory.oom_control").get("oom_kill", 0)

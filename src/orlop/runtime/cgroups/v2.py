@@ -6,8 +6,24 @@ import contextlib
 import os
 
 from orlop.kit.errors import InvalidInput
-from orlop.runtime.cgroups.port import Cgroups, CgroupStats, checked, number, read, table, write
+from orlop.runtime.cgroups.port import (
+    Cgroups,
+    CgroupStats,
+    DeviceIO,
+    HugePages,
+    checked,
+    huge_page_sizes,
+    number,
+    pressures,
+    read,
+    table,
+    write,
+)
 from orlop.runtime.model import Resources
+
+TYPE_CHECKING = False  # as typing's, without importing typing
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class V2(Cgroups):
@@ -35,10 +51,11 @@ class V2(Cgroups):
                 f"cgroup {path}", f"the kernel refuses its limits: {error.strerror}", hint="give other limits"
             ) from error
 
-    def stats(self, path: str) -> CgroupStats:
+    def stats(self, path: str, *, detail: bool = False) -> CgroupStats:
         folder = self.root + checked(path)
         cpu, memory = table(f"{folder}/cpu.stat"), table(f"{folder}/memory.stat")
         usage = number(f"{folder}/memory.current")
+        swap_limit = read(f"{folder}/memory.swap.max").strip()
         return CgroupStats(
             cpu=cpu.get("usage_usec", 0) * 1000,
             memory=usage,
@@ -50,7 +67,34 @@ class V2(Cgroups):
             throttled=cpu.get("throttled_usec", 0) * 1000,
             major_faults=memory.get("pgmajfault", 0),
             page_faults=memory.get("pgfault", 0),
+            swap=number(f"{folder}/memory.swap.current"),
+            swap_limit=int(swap_limit) if swap_limit.isdigit() else None,
+            oom_kills=self.oom_kills(path),
+            cpu_pressure=pressures(f"{folder}/cpu.pressure"),
+            memory_pressure=pressures(f"{folder}/memory.pressure"),
+            io_pressure=pressures(f"{folder}/io.pressure"),
+            cache=memory.get("file", 0),
+            mapped=memory.get("file_mapped", 0),
+            periods=cpu.get("nr_periods", 0),
+            throttled_periods=cpu.get("nr_throttled", 0),
+            **(self._detail(folder, cpu, memory) if detail else {}),
         )
+
+    def _detail(self, folder: str, cpu: dict[str, int], memory: dict[str, int]) -> dict[str, Any]:
+        return {
+            "cpu_user": cpu.get("user_usec", 0) * 1000,
+            "cpu_system": cpu.get("system_usec", 0) * 1000,
+            "memory_peak": number(f"{folder}/memory.peak"),  # Linux 5.19
+            "memory_kernel": memory.get("kernel", 0),  # Linux 5.18
+            "memory_failures": table(f"{folder}/memory.events").get("max", 0),
+            "processes": read(f"{folder}/cgroup.procs").count("\n"),
+            "io": _io(read(f"{folder}/io.stat")),
+            "hugepages": tuple(
+                HugePages(size, number(f"{folder}/hugetlb.{size}.current"))
+                for size in huge_page_sizes()
+                if os.path.exists(f"{folder}/hugetlb.{size}.current")
+            ),
+        }
 
     def oom_kills(self, path: str) -> int:
         return table(f"{self.root}{checked(path)}/memory.events").get("oom_kill", 0)
@@ -84,6 +128,19 @@ class V2(Cgroups):
                 if entry.is_dir(follow_symlinks=False) and os.path.exists(f"{entry.path}/memory.current"):
                     return os.path.exists(f"{entry.path}/memory.swap.max")
         return False
+
+
+def _io(text: str) -> tuple[DeviceIO, ...]:
+    """io.stat: `MAJOR:MINOR rbytes=N wbytes=N rios=N wios=N ...` a line."""
+    found: list[DeviceIO] = []
+    for line in text.splitlines():
+        device, *pairs = line.split()
+        values = {name: int(value) for name, _, value in (p.partition("=") for p in pairs) if value.isdigit()}
+        major, _, minor = device.partition(":")
+        if major.isdigit() and minor.isdigit():
+            counts = (values.get(name, 0) for name in ("rbytes", "wbytes", "rios", "wios"))
+            found.append(DeviceIO(int(major), int(minor), *counts))
+    return tuple(found)
 
 
 def _limits(asked: Resources, *, swap: bool) -> list[tuple[str, str]]:
