@@ -82,7 +82,7 @@ def _require(here: Path, build: Build, source: Path) -> None:
     if build.staging:
         release = f"v0.{build.version.removeprefix('v1.')}"
         lines = (source / "go.mod").read_text(encoding="utf-8").splitlines()
-        names = {line.split()[0] for line in lines if line.startswith("\tk8s.io/") and " v0.0.0" in line}
+        names = {line.split()[0] for line in lines if line.split()[1:2] == ["v0.0.0"]}
         _go(here, "mod", "edit", *(f"-replace={name}={name}@{release}" for name in sorted(names)))
 
 
