@@ -118,6 +118,18 @@ def test_removal_by_id_takes_many_names_only_by_force(store: Store) -> None:
     assert store.remove_image(image_id[7:19], force=True) == ["docker.io/library/boat:1", NAME, image_id]
 
 
+def test_an_image_goes_with_all_its_names_at_once_unless_it_is_mounted(store: Store) -> None:
+    image_id = put(store, image_of(BASE), NAME, "docker.io/library/boat:1")
+    store.mount_image(NAME)
+    with pytest.raises(Conflict, match="mounted"):
+        store.remove_image(image_id, all_names=True)
+    assert store.image("boat:1").names == ("docker.io/library/boat:1", NAME)
+    store.unmount_image(NAME)
+    assert store.content() != (0, 0)
+    assert store.remove_image("boat:1", all_names=True) == ["docker.io/library/boat:1", NAME, image_id]
+    assert store.content() == (0, 0)
+
+
 def test_equal_diffs_are_stored_once(store: Store, node: Node) -> None:
     put(store, image_of(BASE, TOP, BASE), NAME)
     put(store, image_of(TOP, BASE), "docker.io/library/boat:1")

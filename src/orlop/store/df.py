@@ -34,6 +34,12 @@ def df(layout: Layout, database: Database) -> Usage:
     )
 
 
+def content(database: Database) -> tuple[int, int]:
+    """See `Store.content`."""
+    row = database.query("SELECT COALESCE(SUM(size), 0), COALESCE(SUM(entries), 0) FROM diffs")[0]
+    return int(row[0]), int(row[1])
+
+
 def _layers(database: Database) -> list[UsageRow]:
     rows = database.query(
         "SELECT l.chain_id, d.size, COUNT(DISTINCT i.image_id) AS images,"

@@ -10,19 +10,19 @@ from orlop.store.image_mounts import is_image_mounted, release
 from orlop.store.layout import Layout
 
 
-def remove_image(layout: Layout, database: Database, name: str, *, force: bool) -> list[str]:
+def remove_image(layout: Layout, database: Database, name: str, *, force: bool, all_names: bool) -> list[str]:
     """See `Store.remove_image`."""
     from orlop.store.prune import forget_dangling_layers, remove_folders
 
     reserve.release(layout)
     image_id = images.resolve(database, name)[0]
     mounted = is_image_mounted(layout, image_id)
-    last = len(images.find(database, image_id).names) <= 1
+    last = all_names or len(images.find(database, image_id).names) <= 1
     if mounted and last and not force:
         raise ImageInUse(
             name, f"is mounted at {layout.image_mount(image_id)}/root", hint=f"orlop image unmount {name}"
         )
-    names, removed = images.remove(database, name, force=force)
+    names, removed = images.remove(database, name, force=force or all_names)
     if not removed:
         return names
     release(layout, removed)

@@ -149,15 +149,15 @@ class Store:
         images.untag(self._database, name)
 
     @explained
-    def remove_image(self, name: str, *, force: bool = False) -> list[str]:
+    def remove_image(self, name: str, *, force: bool = False, all_names: bool = False) -> list[str]:
         """Remove the name, and with its last one the image and the layers that nobody else uses.
 
-        `force` takes all names at once and unmounts `mount_image`'s root. Returns what went: names, then the
-        image's id. Raises NotFound, and Conflict naming the container that uses it.
+        `all_names` takes all names at once; `force` does, and unmounts `mount_image`'s root. Returns what
+        went: names, then the image's id. Raises NotFound, and Conflict naming who uses it.
         """
         from orlop.store.remove_image import remove_image
 
-        return remove_image(self.layout, self._database, name, force=force)
+        return remove_image(self.layout, self._database, name, force=force, all_names=all_names)
 
     @explained
     def mount_image(self, name: str) -> str:
@@ -232,6 +232,13 @@ class Store:
         from orlop.store.df import df
 
         return df(self.layout, self._database)
+
+    @explained
+    def content(self) -> tuple[int, int]:
+        """Bytes and inodes of all layers, each counted once. A query, no walk."""
+        from orlop.store.df import content
+
+        return content(self._database)
 
     @explained
     def prune(self, *, all_images: bool = False) -> Pruned:
