@@ -1,8 +1,9 @@
 """The port through which somebody sees, and adjusts, pods and containers on their way (NRI does, in `cri`).
 
 Called from the verbs of this package, in whatever thread they run in, with the object's claim held. Whatever
-`run_sandbox`, `create_container` or `update_container` raises ends the request, which is then undone;
-failures of the others are logged by whoever implements them and change nothing. The default does nothing.
+`run_sandbox`, `update_sandbox`, `create_container`, `start_container` or `update_container` raises ends the
+request, which is then undone; failures of the others are logged by whoever implements them and change
+nothing. The default does nothing.
 """
 
 from __future__ import annotations
@@ -18,6 +19,12 @@ class Hooks:
 
     def run_sandbox(self, sandbox: Sandbox) -> None:
         """The pod has its namespaces and addresses, and is about to become ready."""
+
+    def update_sandbox(self, sandbox: Sandbox, overhead: Resources, resources: Resources) -> None:
+        """The limits of the pod as a whole are about to become these."""
+
+    def updated_sandbox(self, sandbox: Sandbox) -> None:
+        """Its limits have changed."""
 
     def stop_sandbox(self, sandbox: Sandbox) -> None:
         """Its containers have ended; its network is about to go."""

@@ -19,7 +19,7 @@ def stop_container(pods: Pods, name: str, timeout: float = limits.STOP_GRACE) ->
     row = pods.find_container(name)
     if row is None:
         return
-    identifier = row["id"]
+    identifier, sandbox_id = row["id"], row["sandbox_id"]
     with pods.claim(identifier):
         row = _current(pods, identifier)
         if row is None:
@@ -33,7 +33,8 @@ def stop_container(pods: Pods, name: str, timeout: float = limits.STOP_GRACE) ->
         row = _current(pods, identifier)
         if row is not None:
             kill(pods, row)
-            pods.tell("stopped_container", row["sandbox_id"], identifier)
+        if asked or row is not None:
+            pods.tell("stopped_container", sandbox_id, identifier)
 
 
 def kill(pods: Pods, row: sqlite3.Row) -> None:

@@ -21,7 +21,8 @@ class Mount:
     """A bind mount or a tmpfs. `source` empty means tmpfs, with `size` bytes (0: half the memory).
 
     With `image` (a reference or an ID that the store has) the source is that image's root, read-only; `pod`
-    resolves it. With mappings the mount is idmapped: what `host` says in them is what the container sees.
+    resolves it. `kind` is the type of a file system of its own ("cgroup", "proc"), with `source` and `options`
+    as they stand. With mappings the mount is idmapped: what `host` says in them is what the container sees.
     """
 
     destination: str
@@ -33,6 +34,7 @@ class Mount:
     options: tuple[str, ...] = ()  # further ones, such as "noexec" or "mode=0777"
     recursive_read_only: bool = False  # also every mount below the source; needs read_only and rprivate
     image: str = ""
+    kind: str = ""
     uid_mappings: tuple[IDMapping, ...] = ()
     gid_mappings: tuple[IDMapping, ...] = ()
 
@@ -138,7 +140,11 @@ class Namespaces:
 
 @dataclass(frozen=True)
 class ContainerSpec:
-    """Everything that the runtime needs for one container. `id` is 64 hex digits."""
+    """Everything that the runtime needs for one container. `id` is 64 hex digits.
+
+    `extra` is what no field says, in the runtime-spec's own words, laid over the rest of config.json: mappings
+    into mappings, lists behind lists. `linux.seccomp` in it replaces the profile of `security`.
+    """
 
     id: str
     root: str  # the mounted root file system
@@ -156,3 +162,5 @@ class ContainerSpec:
     hooks: tuple[Hook, ...] = ()
     uid_mappings: tuple[IDMapping, ...] = ()  # of the user namespace in `namespaces.user`
     gid_mappings: tuple[IDMapping, ...] = ()
+    without_mounts: tuple[str, ...] = ()  # places where nothing is mounted, the defaults included
+    extra: Mapping[str, object] = field(default_factory=dict)

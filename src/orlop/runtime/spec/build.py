@@ -70,18 +70,34 @@ def config(spec: ContainerSpec, machine: Machine, sources: Mapping[int, str]) ->
     }
     if spec.namespaces.uts == "" and spec.hostname:
         whole["hostname"] = spec.hostname
+    part = whole["linux"]
+    assert isinstance(part, dict)
+    if spec.extra:
+        lay(whole, spec.extra)
+        if "seccomp" in part:
+            return json.dumps(whole, separators=(",", ":")).encode()
     if machine.features.name == "crun":
         _give_filter(whole, seccomp.compiled(security, held, machine.cache))
     profile = seccomp.text(security, held, machine.cache)
     if profile is None:
         return json.dumps(whole, separators=(",", ":")).encode()
-    part = whole["linux"]
-    assert isinstance(part, dict)
     part["seccomp"] = "@"
     # The profile is large and nearly always the same: its text is kept and put in, never encoded again. A
     # user's string cannot look like the place, because its quotation marks would be escaped.
     text = json.dumps(whole, separators=(",", ":"))
     return text.replace(_SECCOMP_HERE, '"seccomp":' + profile, 1).encode()
+
+
+def lay(below: dict[str, object], above: Mapping[str, object]) -> None:
+    """Lay `above` over `below`: mappings into mappings, lists behind lists, anything else instead."""
+    for key, value in above.items():
+        here = below.get(key)
+        if isinstance(here, dict) and isinstance(value, Mapping):
+            lay(here, value)
+        elif isinstance(here, list) and isinstance(value, list):
+            here.extend(value)
+        else:
+            below[key] = value
 
 
 def _give_filter(whole: dict[str, object], compiled: str | None) -> None:

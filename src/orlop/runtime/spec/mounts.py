@@ -18,7 +18,14 @@ def mounts(spec: ContainerSpec, *, sources: Mapping[int, str]) -> list[dict[str,
     for index, mount in enumerate(spec.mounts):
         place = destination(mount.destination)
         listed.pop(place, None)
-        listed[place] = _tmpfs(place, mount) if not mount.source else _bind(place, mount, sources.get(index))
+        if mount.kind:
+            listed[place] = _mount(place, mount.kind, mount.source or mount.kind, *_options(mount))
+        elif not mount.source:
+            listed[place] = _tmpfs(place, mount)
+        else:
+            listed[place] = _bind(place, mount, sources.get(index))
+    for path in spec.without_mounts:
+        listed.pop(path, None)
     # A mount must not cover a deeper one, wherever it stood in the list. The sort is stable.
     return sorted(listed.values(), key=lambda mount: str(mount["destination"]).rstrip("/").count("/"))
 
