@@ -97,3 +97,19 @@ STOP_LEAST = 2.0  # for the stop signal after a preStop hook that used up the gr
 # Plans
 PLAN_HISTORY = 100  # finished plans kept in a journal
 PLAN_PARALLEL = 8  # steps of one plan at the same time
+
+# The CRI daemon
+CRI_MESSAGE = 16 * MIB  # one request or answer, as the kubelet has it
+CRI_REQUESTS = 1024  # under way at the same time; more are refused at once (RESOURCE_EXHAUSTED)
+CRI_QUERY_THREADS = 8  # lists and statuses, which must not queue behind slow work ...
+CRI_WORKER_THREADS = 256  # ... such as stops, each of which waits in a thread of its own
+CRI_SHUTDOWN = 10.0  # requests under way may take this long when the daemon ends
+
+# NRI plugins
+NRI_MESSAGE = 4 * MIB  # one call's request or answer: ttrpc's own bound
+NRI_CALLS = 16  # of one plugin, under way at the same time
+NRI_PLUGINS = 64  # connected or connecting at the same time
+NRI_UPDATES = 10_000  # of other containers, in one answer of a plugin
+NRI_UPDATE_WAIT = 5.0  # a request waits so long for the updates of others that a plugin wants with it
+NRI_SHUTDOWN = 2.0  # for a plugin to take leave, then for its process to end
+NRI_CONFIG_SIZE = 1 * MIB  # the configuration that a plugin is given

@@ -21,8 +21,8 @@ class Mount:
     """A bind mount or a tmpfs. `source` empty means tmpfs, with `size` bytes (0: half the memory).
 
     With `image` (a reference or an ID that the store has) the source is that image's root, read-only; `pod`
-    resolves it. `kind` is the type of a file system of its own ("cgroup", "proc"), with `source` and `options`
-    as they stand. With mappings the mount is idmapped: what `host` says in them is what the container sees.
+    resolves it. `kind` is the type of a file system of its own ("cgroup", "proc"), with `source` and
+    `options` as they stand. With mappings the mount is idmapped: what `host` says in them is what the container sees.
     """
 
     destination: str
@@ -142,8 +142,8 @@ class Namespaces:
 class ContainerSpec:
     """Everything that the runtime needs for one container. `id` is 64 hex digits.
 
-    `extra` is what no field says, in the runtime-spec's own words, laid over the rest of config.json: mappings
-    into mappings, lists behind lists. `linux.seccomp` in it replaces the profile of `security`.
+    `extra` is what no field says, in the runtime-spec's own words, laid over the rest of config.json:
+    mappings into mappings, lists behind lists. `linux.seccomp` in it replaces the profile of `security`.
     """
 
     id: str
