@@ -9,7 +9,11 @@ from tempfile import TemporaryDirectory
 from orlop.kit import process
 
 _SOURCE = Path("src")
-_FILES = ("orlop/cri/proto/cri.proto", "orlop/cri/nri/proto/nri.proto")
+_FILES = (
+    "orlop/cri/proto/cri.proto",
+    "orlop/cri/nri/proto/nri.proto",
+    "orlop/cri/nri/proto/ttrpc.proto",
+)
 _SECONDS = 60
 
 
