@@ -34,6 +34,7 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
     ("pod", "stop"): ("pod.stop", "Stop pods: their containers, then their network"),
     ("pod", "remove"): ("pod.remove", "Remove pods and their containers"),
     ("supervise",): ("supervise", "Keep played pods as they were declared, in the foreground"),
+    ("serve",): ("serve", "Be the container runtime of a kubelet: the CRI on a socket, in the foreground"),
     ("node", "check"): ("node.check", "Say whether this machine is ready, and what is missing"),
     ("node", "down"): ("node.down", "Stop and remove everything that this node runs"),
     ("completion",): ("completion", "Print the completion script of a shell"),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 #: Sections of the configuration file and the layers that own them (docs/configuration.md).
 SECTIONS = {
+    "cri": "orlop.cri.settings.CriSettings",
     "image": "orlop.image.settings.ImageSettings",
     "network": "orlop.network.settings.NetworkSettings",
     "runtime": "orlop.runtime.engine.RuntimeSettings",

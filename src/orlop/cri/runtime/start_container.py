@@ -1,0 +1,14 @@
+"""Start a container."""
+
+from __future__ import annotations
+
+from orlop.cri.proto import cri_pb2 as pb
+from orlop.cri.service import Service
+from orlop.cri.translate.fields import required
+from orlop.pod.start_container import start_container as start
+
+
+def start_container(service: Service, request: pb.StartContainerRequest) -> pb.StartContainerResponse:
+    """It runs afterwards. Raises NotFound, Conflict (it has ended)."""
+    start(service.pods, required(request))
+    return pb.StartContainerResponse()

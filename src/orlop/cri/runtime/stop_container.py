@@ -1,0 +1,14 @@
+"""Stop a container."""
+
+from __future__ import annotations
+
+from orlop.cri.proto import cri_pb2 as pb
+from orlop.cri.service import Service
+from orlop.cri.translate.fields import required
+from orlop.pod.stop_container import stop_container as stop
+
+
+def stop_container(service: Service, request: pb.StopContainerRequest) -> pb.StopContainerResponse:
+    """Its stop signal, `timeout` seconds, SIGKILL (at once with 0); one that has ended or is gone is fine."""
+    stop(service.pods, required(request), timeout=max(0, request.timeout))
+    return pb.StopContainerResponse()

@@ -1,0 +1,215 @@
+"""The gRPC server: the interface's methods by their descriptor, worker threads, statuses.
+
+Each RPC is the function of its name in a module of its name (RunPodSandbox is
+orlop.cri.runtime.run_pod_sandbox), imported at start, so that a daemon under which a newer version was
+installed goes on with its own. A plain function runs in a worker thread, `async def` on the loop. What a
+request began is never cut off by its client: the client that gives up hears nothing more, the work goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import importlib
+import inspect
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import grpc
+import grpc.aio
+from google.protobuf.message import Message
+
+from orlop.cri.proto import cri_pb2 as pb
+from orlop.cri.service import Service
+from orlop.cri.status import Failure, failure
+from orlop.kit import limits
+from orlop.kit.value import dataclass
+
+_log = logging.getLogger(__name__)
+
+VERSIONS = ("v1", "v1alpha2")  # the same messages on the wire
+_PACKAGES = {"RuntimeService": "orlop.cri.runtime", "ImageService": "orlop.cri.image"}
+_OPTIONS = (
+    ("grpc.max_receive_message_length", limits.CRI_MESSAGE),
+    ("grpc.max_send_message_length", limits.CRI_MESSAGE),
+    ("grpc.so_reuseport", 0),
+)
+
+
+@dataclass(frozen=True)
+class Rpc:
+    """One method of the interface. `query`: it changes nothing and waits for nobody."""
+
+    name: str
+    function: Callable[[Service, Any], Any]
+    request: type[Message]
+    response: type[Message]
+    stream: bool
+    query: bool
+
+
+def snake(name: str) -> str:
+    """`RunPodSandbox` as `run_pod_sandbox`."""
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("_")
+
+
+def rpcs() -> dict[str, Rpc]:
+    """Every method, by `SERVICE/METHOD`."""
+    found = {}
+    for service in pb.DESCRIPTOR.services_by_name.values():
+        for method in service.methods:
+            module = f"{_PACKAGES[service.name]}.{snake(method.name)}"
+            try:
+                function = getattr(importlib.import_module(module), snake(method.name))
+            except (ImportError, AttributeError) as error:
+                _log.warning("%s cannot be served: %s", method.name, error)
+                continue
+            found[f"{service.name}/{method.name}"] = Rpc(
+                name=method.name,
+                function=function,
+                request=getattr(pb, method.input_type.name),
+                response=getattr(pb, method.output_type.name),
+                stream=method.server_streaming,
+                query=_is_query(method.name),
+            )
+    return found
+
+
+def _is_query(name: str) -> bool:
+    return name.startswith("List") or name.endswith(("Status", "Stats", "Info"))
+
+
+class Server:
+    """The CRI on one address. Start it once, stop it once."""
+
+    def __init__(self, service: Service, address: str) -> None:
+        self._service = service
+        self._address = address  # as gRPC names it: unix:/PATH
+        self._queries = ThreadPoolExecutor(limits.CRI_QUERY_THREADS, thread_name_prefix="query")
+        self._workers = ThreadPoolExecutor(limits.CRI_WORKER_THREADS, thread_name_prefix="work")
+        self._under_way: set[asyncio.Task[Any]] = set()
+        self._streams: set[asyncio.Task[Any]] = set()
+        self._server: grpc.aio.Server | None = None
+
+    def bind(self) -> None:
+        """Make the socket. Raises RuntimeError."""
+        self._server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=limits.CRI_REQUESTS)
+        self._server.add_generic_rpc_handlers((_Handlers(self, rpcs()),))
+        self._server.add_insecure_port(self._address)
+
+    async def start(self) -> None:
+        """Answer requests from now on."""
+        assert self._server is not None, "bind first"
+        await self._server.start()
+
+    async def stop(self, grace: float = limits.CRI_SHUTDOWN) -> int:
+        """Take no new requests; end streams; wait for what is under way. How many are still at work after it.
+
+        Their threads go on until the process ends; the next one finishes or undoes what they had begun.
+        """
+        assert self._server is not None, "never started"
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + grace
+        for stream in list(self._streams):
+            stream.cancel()
+        await self._server.stop(grace)
+        while self._under_way and loop.time() < deadline:  # those whose clients have gone
+            await asyncio.wait(self._under_way, timeout=max(0.0, deadline - loop.time()))
+        left = len(self._under_way)
+        for executor in (self._queries, self._workers):
+            executor.shutdown(wait=not left, cancel_futures=True)
+        return left
+
+    def handler(self, rpc: Rpc) -> grpc.RpcMethodHandler:
+        """What gRPC is told of a method."""
+        codec = (rpc.request.FromString, rpc.response.SerializeToString)
+        if rpc.stream:
+
+            def streamed(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
+                return self._stream(rpc, request, context)
+
+            return grpc.unary_stream_rpc_method_handler(streamed, *codec)
+
+        async def answered(request: Any, context: grpc.aio.ServicerContext) -> Any:
+            return await self._answer(rpc, request, context)
+
+        return grpc.unary_unary_rpc_method_handler(answered, *codec)
+
+    async def _answer(self, rpc: Rpc, request: Any, context: grpc.aio.ServicerContext) -> Any:
+        work = asyncio.create_task(self._carry_out(rpc, request))
+        self._under_way.add(work)
+        work.add_done_callback(self._under_way.discard)
+        result = await asyncio.shield(work)  # cancelled: the client has gone, the work has not
+        if isinstance(result, Failure):
+            await context.abort(result.code, result.message)
+        return result
+
+    async def _carry_out(self, rpc: Rpc, request: Any) -> Any:
+        """The response, or the Failure."""
+        with self._service.observer.request(rpc.name, about(request)) as seen:
+            try:
+                return await self._called(rpc, request)
+            except Exception as error:
+                failed = failure(rpc.name, error)
+                seen.code, seen.error = failed.code.name, error
+                return failed
+
+    def _called(self, rpc: Rpc, request: Any) -> Awaitable[Any]:
+        if inspect.iscoroutinefunction(rpc.function):
+            called: Awaitable[Any] = rpc.function(self._service, request)
+            return called
+        context = contextvars.copy_context()
+        executor = self._queries if rpc.query else self._workers
+        loop = asyncio.get_running_loop()
+        return loop.run_in_executor(executor, context.run, rpc.function, self._service, request)
+
+    async def _stream(self, rpc: Rpc, request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
+        task = asyncio.current_task()
+        assert task is not None
+        self._streams.add(task)
+        failed: Failure | None = None
+        try:
+            with self._service.observer.request(rpc.name, about(request)) as seen:
+                try:
+                    async for message in rpc.function(self._service, request):
+                        yield message
+                except asyncio.CancelledError as error:
+                    seen.code, seen.error = grpc.StatusCode.CANCELLED.name, error
+                    raise
+                except Exception as error:
+                    failed = failure(rpc.name, error)
+                    seen.code, seen.error = failed.code.name, error
+        finally:
+            self._streams.discard(task)
+        if failed is not None:
+            await context.abort(failed.code, failed.message)
+
+
+class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
+    """The methods under every name that the interface has had."""
+
+    def __init__(self, server: Server, methods: dict[str, Rpc]) -> None:
+        self._handlers = {
+            f"/runtime.{version}.{name}": server.handler(rpc)
+            for version in VERSIONS
+            for name, rpc in methods.items()
+        }
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
+        return self._handlers.get(handler_call_details.method)
+
+
+def about(request: Any) -> str:
+    """What a request is about: an ID, or a name."""
+    for field in ("container_id", "pod_sandbox_id"):
+        identifier = getattr(request, field, "")
+        if identifier:
+            return str(identifier)
+    if isinstance(request, pb.RunPodSandboxRequest):
+        metadata = request.config.metadata
+        return f"{metadata.namespace}/{metadata.name}"
+    if isinstance(request, pb.PullImageRequest | pb.RemoveImageRequest | pb.ImageStatusRequest):
+        return str(request.image.image)
+    return ""
