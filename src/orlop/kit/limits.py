@@ -113,3 +113,21 @@ NRI_UPDATES = 10_000  # of other containers, in one answer of a plugin
 NRI_UPDATE_WAIT = 5.0  # a request waits so long for the updates of others that a plugin wants with it
 NRI_SHUTDOWN = 2.0  # for a plugin to take leave, then for its process to end
 NRI_CONFIG_SIZE = 1 * MIB  # the configuration that a plugin is given
+
+# Streaming (exec, attach and port-forward of the CRI)
+STREAM_TOKENS = 1000  # URLs handed out and not yet used
+STREAM_TOKEN_LIFE = 60.0  # of an unused one
+STREAM_CONNECTIONS = 1000  # clients at the same time
+STREAM_REQUEST = 64 * KIB  # request line and headers
+STREAM_REQUEST_TIME = 10.0  # for them to arrive, TLS handshake likewise
+STREAM_CREATION = 30.0  # for the client to open the streams that it asked for
+STREAM_IDLE = 4 * 3600.0  # without a byte in either direction, as the kubelet has it
+STREAM_LINGER = 5.0  # for the other side's farewell, and for what it sent before it left to be taken
+STREAM_BUFFER = 1 * MIB  # bytes of one stream that wait for whoever takes them
+STREAM_CHUNK = 64 * KIB  # read and written at once
+STREAM_RESIZE = 4 * KIB  # of JSON that does not end
+STREAM_EXEC_GRACE = 10.0  # for an exec'd process to end by itself when its client has gone
+STREAM_THREADS = 16  # blocking calls of the streaming server at the same time
+SPDY_STREAMS = 1024  # open at the same time in one connection
+SPDY_CONTROL = 64 * KIB  # one control frame
+SPDY_HEADERS = 64 * KIB  # one header block, unpacked
