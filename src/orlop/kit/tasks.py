@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import functools
 import threading
 from collections.abc import Callable
@@ -44,13 +45,15 @@ class Cancellation:
 
 
 async def in_thread(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run blocking `function` in a worker thread. A cancelled caller still waits for it to end.
+    """Run blocking `function` in a worker thread, in the caller's context (contextvars). A cancelled caller
+    still waits for it to end.
 
     So nothing goes on behind the back of a task group. Functions that can take long also take a
     Cancellation; see `cancellable`.
     """
     loop = asyncio.get_running_loop()
-    future = loop.run_in_executor(None, functools.partial(function, *args, **kwargs))
+    context = contextvars.copy_context()
+    future = loop.run_in_executor(None, functools.partial(context.run, function, *args, **kwargs))
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:

@@ -15,14 +15,13 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mappin
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from orlop.kit import limits, locks
+from orlop.kit import limits, locks, systemd
 from orlop.kit.clock import Clock, SystemClock
 from orlop.kit.config import Config
 from orlop.kit.errors import Conflict, OrlopError
 from orlop.kit.node import Node
 from orlop.kit.tasks import in_thread
 from orlop.system.records import PodRecord, Records
-from orlop.system.supervise import notify
 from orlop.system.supervise.control import serve
 from orlop.system.supervise.keeper import Keeper
 from orlop.system.supervise.port import Pods
@@ -87,7 +86,7 @@ class Supervisor:
                     await self._serve(ready, on_demand=on_demand)
                 finally:
                     watch.close()
-                notify.stopping()
+                systemd.stopping()
                 _log.info("ending; containers go on running")
                 for task in self._tasks:
                     task.cancel()
@@ -122,7 +121,7 @@ class Supervisor:
         while not self._stop.is_set():
             async with serve(self._node, operations):
                 ready()
-                notify.ready()
+                systemd.ready()
                 await self._until_over(on_demand=on_demand)
             await self._try_reconcile()
             if not self._keepers:
