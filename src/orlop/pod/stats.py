@@ -92,6 +92,12 @@ def sandbox_stats(
     )
 
 
+def written(pods: Pods, *, disk_age: float = 0.0) -> tuple[int, int]:
+    """Bytes and inodes that all containers wrote, each counted at most `disk_age` seconds ago."""
+    each = [_disk(pods, identifier, disk_age) for identifier in pods.store.rootfs_list()]
+    return sum(disk[0] for disk in each), sum(disk[1] for disk in each)
+
+
 def traffic(pid: int) -> tuple[int, int]:
     """Bytes received and sent in a process's network namespace, loopback aside; zeros where it is gone."""
     return _sums(interfaces(f"/proc/{pid}/net/dev"))
