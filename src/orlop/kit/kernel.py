@@ -46,11 +46,33 @@ RESOLVE_NO_SYMLINKS = 0x04
 RESOLVE_BENEATH = 0x08
 RESOLVE_IN_ROOT = 0x10
 
-_SYS_OPENAT2 = 437  # the same on every architecture that has it
+# The same numbers on every architecture since Linux 5.2.
+_SYS_OPEN_TREE = 428
+_SYS_MOVE_MOUNT = 429
+_SYS_OPENAT2 = 437
+_SYS_MOUNT_SETATTR = 442
+
+_AT_FDCWD = -100
+_AT_EMPTY_PATH = 0x1000
+_AT_RECURSIVE = 0x8000
+_OPEN_TREE_CLONE = 1
+_MOVE_MOUNT_F_EMPTY_PATH = 0x04
+_MOVE_MOUNT_T_SYMLINKS = 0x10
+MOUNT_ATTR_RDONLY = 0x01
+_MOUNT_ATTR_IDMAP = 0x00100000
 
 
 class _OpenHow(ctypes.Structure):
     _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
+
+
+class _MountAttr(ctypes.Structure):
+    _fields_ = (
+        ("attr_set", ctypes.c_uint64),
+        ("attr_clr", ctypes.c_uint64),
+        ("propagation", ctypes.c_uint64),
+        ("userns_fd", ctypes.c_uint64),
+    )
 
 
 def _check(result: int, call: str, path: str | bytes = "") -> int:
@@ -110,3 +132,50 @@ def syncfs(fd: int) -> None:
 def prctl(option: int, argument: int) -> None:
     """prctl(2) with one argument, such as PR_SET_CHILD_SUBREAPER."""
     _check(_libc.prctl(option, ctypes.c_ulong(argument), 0, 0, 0), "prctl")
+
+
+def open_tree(path: str, *, recursive: bool = False) -> int:
+    """open_tree(2): a descriptor of a copy of the mount at `path`, attached nowhere; it goes when closed."""
+    flags = _OPEN_TREE_CLONE | os.O_CLOEXEC | (_AT_RECURSIVE if recursive else 0)
+    raw = os.fsencode(path)
+    return _check(_libc.syscall(_SYS_OPEN_TREE, _AT_FDCWD, raw, ctypes.c_uint(flags)), "open_tree", raw)
+
+
+def mount_setattr(
+    tree: int, *, attributes: int = 0, user_namespace: int = -1, propagation: int = 0, recursive: bool = False
+) -> None:
+    """mount_setattr(2): set MOUNT_ATTR_* of the mount that `tree` is the root of, before it is attached.
+
+    With the descriptor of a `user_namespace` the mount is idmapped by it.
+    """
+    if user_namespace >= 0:
+        attributes |= _MOUNT_ATTR_IDMAP
+    what = _MountAttr(attributes, 0, propagation, max(user_namespace, 0))
+    flags = _AT_EMPTY_PATH | (_AT_RECURSIVE if recursive else 0)
+    size = ctypes.c_size_t(ctypes.sizeof(what))
+    result = _libc.syscall(_SYS_MOUNT_SETATTR, tree, b"", ctypes.c_uint(flags), ctypes.byref(what), size)
+    _check(result, "mount_setattr")
+
+
+def move_mount(tree: int, target: str) -> None:
+    """move_mount(2): attach what `open_tree` or fsmount(2) gave at `target`, whose last link is followed."""
+    flags = _MOVE_MOUNT_F_EMPTY_PATH | _MOVE_MOUNT_T_SYMLINKS
+    result = _libc.syscall(_SYS_MOVE_MOUNT, tree, b"", _AT_FDCWD, os.fsencode(target), ctypes.c_uint(flags))
+    _check(result, "move_mount", target)
+
+
+def bind_idmapped(source: str, target: str, user_namespace: str, *, recursive: bool = False) -> None:
+    """Mount `source` at `target`, its IDs seen through the user namespace that is pinned at this path.
+
+    Of mounts below `source`, which `recursive` brings along, the IDs stay as they are.
+    """
+    tree = open_tree(source, recursive=recursive)
+    try:
+        namespace = os.open(user_namespace, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            mount_setattr(tree, user_namespace=namespace)
+        finally:
+            os.close(namespace)
+        move_mount(tree, target)
+    finally:
+        os.close(tree)

@@ -85,7 +85,7 @@ def _give_up(database: Database, diff_id: str) -> str:
                 (diff_id,),
             )
         ]
-        in_use = {row[0] for row in rows.execute("SELECT DISTINCT image_id FROM rootfs")}
+        in_use = {row[0] for row in rows.execute("SELECT DISTINCT image_id FROM uses")}
         unused = [image for image in images if image not in in_use]
         rows.executemany("DELETE FROM images WHERE id = ?", [(image,) for image in unused])
         if len(unused) < len(images):  # containers stand on it: the next pull puts a whole one in its place
@@ -101,7 +101,7 @@ def _images(database: Database, *, repair: bool) -> Iterator[Problem]:
         cause = _image_damage(database, row)
         if not cause:
             continue
-        used = database.query("SELECT container_id FROM rootfs WHERE image_id = ?", (row["id"],))
+        used = database.query("SELECT container_id FROM uses WHERE image_id = ?", (row["id"],))
         removable = repair and not used
         if removable:
             with database.transaction() as rows:

@@ -24,7 +24,7 @@ def df(layout: Layout, database: Database) -> Usage:
     ]  # fmt: skip
     held = database.query(
         "SELECT COALESCE(SUM(size), 0) FROM diffs WHERE diff_id IN (SELECT l.diff_id FROM layers l"
-        " JOIN image_layers i ON i.chain_id = l.chain_id JOIN rootfs r ON r.image_id = i.image_id)"
+        " JOIN image_layers i ON i.chain_id = l.chain_id JOIN uses r ON r.image_id = i.image_id)"
     )[0][0]
     content = database.query("SELECT COALESCE(SUM(size), 0) FROM diffs")[0][0]
     return Usage(
@@ -54,7 +54,7 @@ def _images(database: Database) -> list[UsageRow]:
     found = []
     for image in database.query(
         "SELECT i.id, (SELECT MIN(name) FROM names n WHERE n.image_id = i.id) AS name,"
-        " EXISTS (SELECT 1 FROM rootfs r WHERE r.image_id = i.id) AS used FROM images i ORDER BY name"
+        " EXISTS (SELECT 1 FROM uses r WHERE r.image_id = i.id) AS used FROM images i ORDER BY name"
     ):
         parts = database.query(
             "SELECT d.size, (SELECT COUNT(DISTINCT o.image_id) FROM image_layers o JOIN layers ol"

@@ -152,7 +152,7 @@ def remove(database: Database, name: str, *, force: bool) -> tuple[list[str], st
 
 
 def _refuse_if_used(rows: sqlite3.Connection, name: str, image_id: str) -> None:
-    users = rows.execute("SELECT container_id FROM rootfs WHERE image_id = ?", (image_id,)).fetchall()
+    users = rows.execute("SELECT container_id FROM uses WHERE image_id = ?", (image_id,)).fetchall()
     if users:
         raise ImageInUse(
             name,

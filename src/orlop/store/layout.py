@@ -6,6 +6,8 @@ root/layers/<n>/listing            what the diff held when it was verified, for 
 root/rootfs/<container>/{upper,work}
 root/tmp/<unique>/                 work under way: its owner holds a lock on the folder itself
 state/mounts/<container>           merged file systems
+state/mapped/<container>/          mounts of a container in a user namespace: root, and while it is made, layers
+state/volumes/<container>/<n>      images that are mounted into a container, read-only
 state/images/<hex>/{root,by/}      read-only roots of images, and the names they were mounted by
 state/locks/                       flock files: lease, layers, containers
 """
@@ -65,6 +67,16 @@ SCHEMA = (
     );
     CREATE INDEX rootfs_by_image ON rootfs (image_id)
     """,
+    """
+    CREATE TABLE volumes (
+        container_id TEXT NOT NULL,
+        image_id TEXT NOT NULL REFERENCES images (id),
+        PRIMARY KEY (container_id, image_id)
+    );
+    CREATE INDEX volumes_by_image ON volumes (image_id);
+    CREATE VIEW uses AS
+        SELECT container_id, image_id FROM rootfs UNION SELECT container_id, image_id FROM volumes
+    """,
 )
 
 _STRIPES = 64  # lock files of containers: a fixed set, so that none is ever left over
@@ -100,6 +112,12 @@ class Layout:
 
     def merged(self, container_id: str) -> str:
         return f"{self.mounts}/{container_id}"
+
+    def mapped(self, container_id: str) -> str:
+        return f"{self.state}/mapped/{container_id}"
+
+    def volumes(self, container_id: str) -> str:
+        return f"{self.state}/volumes/{container_id}"
 
     def image_mount(self, image_id: str) -> str:
         return f"{self.image_mounts}/{image_id.partition(':')[2]}"

@@ -97,7 +97,7 @@ def _remove_images(layout: Layout, database: Database, *, all_images: bool) -> l
         unused = [
             row[0]
             for row in rows.execute(
-                f"SELECT id FROM images WHERE id NOT IN (SELECT image_id FROM rootfs){condition}"  # noqa: S608
+                f"SELECT id FROM images WHERE id NOT IN (SELECT image_id FROM uses){condition}"  # noqa: S608
             )
         ]
         unused = [image_id for image_id in unused if not is_image_mounted(layout, image_id)]

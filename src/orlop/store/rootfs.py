@@ -46,41 +46,72 @@ def _known(database: Database, container_id: str, image_id: str) -> bool:
     return bool(known)
 
 
-def mount_rootfs(layout: Layout, database: Database, container_id: str) -> str:
-    """Mount it, if it is not, and return where. Raises RootfsUnknown."""
-    merged = layout.merged(container_id)
+def mount_rootfs(
+    layout: Layout,
+    database: Database,
+    container_id: str,
+    user_namespace: str = "",
+    owner: tuple[int, int] = (0, 0),
+) -> str:
+    """Mount it, if it is not, and return where. Raises RootfsUnknown.
+
+    With the path of a pinned `user_namespace` the files of the image are its users', and so is what the
+    container writes; `owner` are the IDs of its root.
+    """
+    merged = f"{layout.mapped(container_id)}/root" if user_namespace else layout.merged(container_id)
     with locks.hold(layout.container_lock(container_id)):
         if overlay.is_mounted(merged):
             return merged
         image_id = _image_of(database, container_id)
         lower = lower_folders(database, image_id)
-        base = layout.rootfs(container_id)
         _make_folders(layout, container_id)
-        os.makedirs(merged, mode=0o700, exist_ok=True)
-        if not os.path.exists(f"{base}/dressed"):
-            _dress(layout, lower, base)
-        overlay.mount_overlay(
-            layout.layers,
-            lower or [empty_folder(layout)],
-            merged,
-            upper=f"{base}/upper",
-            work=f"{base}/work",
-        )
+        if user_namespace:
+            from orlop.store import mapped
+
+            with mapped.layers(layout, container_id, user_namespace, owner) as layers:
+                _mount(layout, layers, lower, container_id, merged)
+        else:
+            if not os.path.exists(merged):
+                os.makedirs(layout.mounts, mode=0o700, exist_ok=True)
+                os.makedirs(merged, mode=0o700, exist_ok=True)
+            _mount(layout, layout.layers, lower, container_id, merged)
     return merged
+
+
+def _mount(layout: Layout, layers: str, lower: list[str], container_id: str, merged: str) -> None:
+    """`lower` are relative to the folder `layers`."""
+    base = layout.rootfs(container_id)
+    if not os.path.exists(f"{base}/dressed"):
+        _dress(layers, lower, base)
+    overlay.mount_overlay(
+        layers,
+        lower or [empty_folder(layout)],
+        merged,
+        upper=f"{base}/upper",
+        work=f"{base}/work",
+    )
 
 
 def unmount_rootfs(layout: Layout, container_id: str) -> None:
     """Unmount it; harmless where it is not mounted."""
     with locks.hold(layout.container_lock(container_id)):
-        _unmount(layout.merged(container_id))
+        _unmount(layout, container_id)
 
 
 def remove_rootfs(layout: Layout, database: Database, container_id: str) -> None:
-    """Unmount and remove it with all that the container wrote; harmless where there is none."""
+    """Unmount and remove it with all that the container wrote; harmless where there is none.
+
+    The images that were mounted into the container go with it (`image_volumes`).
+    """
     with locks.hold(layout.container_lock(container_id)):
-        _unmount(layout.merged(container_id))
+        _unmount(layout, container_id)
+        if os.path.exists(layout.volumes(container_id)):
+            from orlop.store import image_volumes
+
+            image_volumes.release(layout, container_id)
         with database.transaction() as rows:
             rows.execute("DELETE FROM rootfs WHERE container_id = ?", (container_id,))
+            rows.execute("DELETE FROM volumes WHERE container_id = ?", (container_id,))
         if os.path.lexists(layout.rootfs(container_id)):
             _discard(layout, container_id)
 
@@ -138,14 +169,14 @@ def _make_folders(layout: Layout, container_id: str) -> None:
             continue
 
 
-def _dress(layout: Layout, lower: list[str], base: str) -> None:
+def _dress(layers: str, lower: list[str], base: str) -> None:
     """The merged root's owner and mode are the upper folder's: give it the uppermost layer's, once."""
     upper = f"{base}/upper"
     if lower:
         try:
-            status = os.stat(f"{layout.layers}/{lower[0]}")
+            status = os.stat(f"{layers}/{lower[0]}")
         except FileNotFoundError as error:
-            raise folder_lost(f"{layout.layers}/{lower[0]}") from error
+            raise folder_lost(f"{layers}/{lower[0]}") from error
         os.chown(upper, status.st_uid, status.st_gid)
         os.chmod(upper, status.st_mode & 0o7777)
     os.close(os.open(f"{base}/dressed", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
@@ -159,12 +190,16 @@ def empty_folder(layout: Layout, *, second: bool = False) -> str:
     return f"../{name}"
 
 
-def _unmount(merged: str) -> None:
+def _unmount(layout: Layout, container_id: str) -> None:
+    merged = layout.merged(container_id)
     overlay.unmount(merged)
     try:
         os.rmdir(merged)
     except FileNotFoundError:
-        return
+        if os.path.exists(layout.mapped(container_id)):
+            from orlop.store import mapped
+
+            mapped.release(layout, container_id)
 
 
 def _discard(layout: Layout, container_id: str) -> None:

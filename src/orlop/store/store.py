@@ -183,11 +183,26 @@ class Store:
         rootfs.create_rootfs(self.layout, self._database, container_id, image_id)
 
     @explained
-    def mount_rootfs(self, container_id: str) -> str:
-        """The path of the merged file system, mounted now if it was not. Raises NotFound, Unsupported."""
+    def mount_rootfs(
+        self, container_id: str, user_namespace: str = "", owner: tuple[int, int] = (0, 0)
+    ) -> str:
+        """The path of the merged file system, mounted now if it was not. Raises NotFound, Unsupported.
+
+        With the path of a pinned `user_namespace`, whose root has the IDs `owner`, its files are its users'.
+        """
         from orlop.store import rootfs
 
-        return rootfs.mount_rootfs(self.layout, self._database, container_id)
+        return rootfs.mount_rootfs(self.layout, self._database, container_id, user_namespace, owner)
+
+    @explained
+    def mount_volume(self, container_id: str, image: str, user_namespace: str = "") -> str:
+        """The path of an image's root, mounted read-only for this container: it goes with `remove_rootfs`.
+
+        The image is in use until then. Asked again, the same path. Raises NotFound, Unsupported.
+        """
+        from orlop.store import image_volumes
+
+        return image_volumes.mount(self.layout, self._database, container_id, image, user_namespace)
 
     @explained
     def unmount_rootfs(self, container_id: str) -> None:

@@ -1,0 +1,77 @@
+"""What a container in a user namespace needs of the store: layers whose files are its users'.
+
+overlayfs cannot be idmapped itself; its lower folders can be (Linux 5.19). So the folder of all layers is
+bind-mounted once more through the user namespace, overlayfs is mounted on that, keeps it, and our mount goes
+at once. The upper folder is not idmapped: what the container writes belongs to its users on the disk, too, so
+that a set-user-ID file in it is nobody's way to the machine's root.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+from orlop.kit import kernel
+from orlop.kit.errors import Unsupported
+from orlop.store import overlay
+from orlop.store.layout import Layout
+
+TYPE_CHECKING = False  # as typing's, without importing typing
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def layers(
+    layout: Layout, container_id: str, user_namespace: str, owner: tuple[int, int]
+) -> Iterator[str]:
+    """The folder of layers as the user namespace sees it, and beside it a place `root` to mount at.
+
+    The container's root may pass through the folder of both, and nobody else. The caller holds the
+    container's lock. Raises Unsupported where the kernel or the file system cannot.
+    """
+    base = layout.mapped(container_id)
+    os.makedirs(layout.state, mode=0o711, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(os.path.dirname(base), 0o711)
+        os.chmod(os.path.dirname(base), 0o711)  # whatever the umask
+    for name in ("", "/root"):
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(base + name, 0o710)
+    os.chown(base, -1, owner[1])
+    upper = f"{layout.rootfs(container_id)}/upper"
+    if not os.path.exists(f"{layout.rootfs(container_id)}/dressed"):
+        os.chown(upper, *owner)
+    with view(layout, base, user_namespace) as place:
+        yield place
+
+
+@contextlib.contextmanager
+def view(layout: Layout, base: str, user_namespace: str) -> Iterator[str]:
+    """The folder of layers through the user namespace, mounted below the folder `base` for the block."""
+    place = f"{base}/layers"
+    os.makedirs(place, mode=0o700, exist_ok=True)
+    for name in ("empty", "empty2"):  # where `rootfs.empty_folder` is, seen from the layers
+        os.makedirs(f"{base}/{name}", mode=0o755, exist_ok=True)
+    try:
+        kernel.bind_idmapped(layout.layers, place, user_namespace)
+    except OSError as error:
+        raise Unsupported(
+            f"file system of {layout.layers}",
+            f"cannot be mounted for a user namespace: {error.strerror}",
+            hint="use Linux 6.3 or newer and a file system with idmapped mounts (ext4, xfs, btrfs)",
+        ) from error
+    try:
+        yield place
+    finally:
+        overlay.unmount(place)
+
+
+def release(layout: Layout, container_id: str) -> None:
+    """Take away what `layers` made, mounts first; idempotent. The caller holds the container's lock."""
+    base = layout.mapped(container_id)
+    for name in ("root", "layers"):
+        overlay.unmount(f"{base}/{name}")
+    for name in ("root", "layers", "empty", "empty2", ""):
+        with contextlib.suppress(FileNotFoundError):
+            os.rmdir(f"{base}/{name}")
