@@ -21,6 +21,7 @@ import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
+from orlop.cri.observer import Metadata
 from orlop.cri.proto import cri_pb2 as pb
 from orlop.cri.service import Service
 from orlop.cri.status import Failure, failure
@@ -122,6 +123,18 @@ class Server:
             executor.shutdown(wait=not left, cancel_futures=True)
         return left
 
+    async def answers(self) -> None:
+        """Returns once a thread of each kind was free: the daemon is alive."""
+        loop = asyncio.get_running_loop()
+        await asyncio.gather(
+            loop.run_in_executor(self._queries, int), loop.run_in_executor(self._workers, int)
+        )
+
+    @property
+    def under_way(self) -> int:
+        """Requests that are being answered, streams excepted."""
+        return len(self._under_way)
+
     def handler(self, rpc: Rpc) -> grpc.RpcMethodHandler:
         """What gRPC is told of a method."""
         codec = (rpc.request.FromString, rpc.response.SerializeToString)
@@ -138,7 +151,7 @@ class Server:
         return grpc.unary_unary_rpc_method_handler(answered, *codec)
 
     async def _answer(self, rpc: Rpc, request: Any, context: grpc.aio.ServicerContext) -> Any:
-        work = asyncio.create_task(self._carry_out(rpc, request))
+        work = asyncio.create_task(self._carry_out(rpc, request, context.invocation_metadata() or ()))
         self._under_way.add(work)
         work.add_done_callback(self._under_way.discard)
         result = await asyncio.shield(work)  # cancelled: the client has gone, the work has not
@@ -146,9 +159,9 @@ class Server:
             await context.abort(result.code, result.message)
         return result
 
-    async def _carry_out(self, rpc: Rpc, request: Any) -> Any:
+    async def _carry_out(self, rpc: Rpc, request: Any, metadata: Metadata) -> Any:
         """The response, or the Failure."""
-        with self._service.observer.request(rpc.name, about(request)) as seen:
+        with self._service.observer.request(rpc.name, about(request), metadata) as seen:
             try:
                 return await self._called(rpc, request)
             except Exception as error:
@@ -171,7 +184,8 @@ class Server:
         self._streams.add(task)
         failed: Failure | None = None
         try:
-            with self._service.observer.request(rpc.name, about(request)) as seen:
+            metadata = context.invocation_metadata() or ()
+            with self._service.observer.request(rpc.name, about(request), metadata) as seen:
                 try:
                     async for message in rpc.function(self._service, request):
                         yield message

@@ -35,7 +35,8 @@ def bound(**fields: str) -> Iterator[None]:
     try:
         yield
     finally:
-        _fields.reset(token)
+        with contextlib.suppress(ValueError):  # an async generator that another task closes
+            _fields.reset(token)
 
 
 def bound_fields() -> Mapping[str, str]:
