@@ -107,7 +107,7 @@ def spec(
             stop_signal=process.stop_signal,
         ),
         cgroup=pods.cgroup(sandbox_id, identifier),
-        namespaces=_namespaces(pods, sandbox_id, pod),
+        namespaces=_namespaces(pods, sandbox_id, pod, config),
         security=Security(**{**vars(config.security), "user": process.user}),
         resources=config.resources,
         mounts=_mounts(pods, sandbox_id, pod, config, process, root),
@@ -151,14 +151,20 @@ def _delete(pods: Pods, identifier: str, ended: bool) -> None:
     pods.engine.delete(identifier, force=True)
 
 
-def _namespaces(pods: Pods, sandbox_id: str, pod: SandboxConfig) -> Namespaces:
+def _namespaces(pods: Pods, sandbox_id: str, pod: SandboxConfig, config: ContainerConfig) -> Namespaces:
     pins = namespaces.folder(pods.node, sandbox_id)
     host = pod.network == "host"
     return Namespaces(
         network="host" if host else os.path.join(pins, "net"),
         ipc="host" if pod.host_ipc else os.path.join(pins, "ipc"),
         uts="host" if host else os.path.join(pins, "uts"),
-        pid="host" if pod.host_pid else os.path.join(pins, "pid") if pod.shared_pid else "",
+        pid=""
+        if config.own_pid
+        else "host"
+        if pod.host_pid
+        else os.path.join(pins, "pid")
+        if pod.shared_pid
+        else "",
     )
 
 

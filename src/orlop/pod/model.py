@@ -48,6 +48,7 @@ class SandboxConfig:
     gid_mappings: tuple[IDMapping, ...] = ()
     overhead: Resources = Resources()
     privileged: bool = False  # whether privileged containers may be made in it
+    manager: str = ""  # whose it is: "cri" for what the kubelet made, which sees (and removes) nothing else
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ class ContainerConfig:
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
     pid_target: str = ""  # ID of a container of the pod whose PID namespace this one shares
+    own_pid: bool = False  # a PID namespace of its own, also in a pod that shares one
     cdi_devices: tuple[str, ...] = ()  # qualified names, "vendor.com/class=name"
     image_name: str = ""  # what the user called the image, for people and status; "": as `image`
 
