@@ -1,7 +1,7 @@
 """The multiplexer: several connections, called by number, over one socket.
 
-A frame is 4 bytes of the connection's number, 4 bytes of length (both big-endian) and so many bytes. It has no
-flow control and no opening or closing: whoever gets frames for a connection that he does not know drops them.
+A frame is 4 bytes of the connection's number, 4 bytes of length (both big-endian) and so many bytes. There is
+no flow control, no opening and no closing: frames for a connection that one does not know are dropped.
 """
 
 from __future__ import annotations

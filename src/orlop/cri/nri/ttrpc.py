@@ -14,8 +14,15 @@ from typing import TypeVar
 
 from google.protobuf.message import DecodeError
 
-from orlop.cri.nri.errors import INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNIMPLEMENTED, UNKNOWN
-from orlop.cri.nri.errors import Broken, Oversized, RemoteError
+from orlop.cri.nri.errors import (
+    INVALID_ARGUMENT,
+    RESOURCE_EXHAUSTED,
+    UNIMPLEMENTED,
+    UNKNOWN,
+    Broken,
+    Oversized,
+    RemoteError,
+)
 from orlop.cri.nri.proto import ttrpc_pb2 as pb
 from orlop.kit import limits
 from orlop.kit.errors import OrlopError
@@ -76,15 +83,15 @@ class Client:
         self._waiting: dict[int, asyncio.Future[pb.Response]] = {}
         self._broken: Broken | None = None
 
-    async def call(self, service: str, method: str, payload: bytes, *, timeout: float) -> bytes:
-        """The answer. Raises RemoteError, Broken, Oversized, and TimeoutError after `timeout` seconds."""
+    async def call(self, service: str, method: str, payload: bytes, *, seconds: float) -> bytes:
+        """The answer. Raises RemoteError, Broken, Oversized, and TimeoutError after so many seconds."""
         if self._broken is not None:
             raise self._broken
-        request = pb.Request(service=service, method=method, payload=payload, timeout_nano=int(timeout * 1e9))
+        request = pb.Request(service=service, method=method, payload=payload, timeout_nano=int(seconds * 1e9))
         stream, self._next = self._next, self._next + 2
         future = self._waiting[stream] = asyncio.get_running_loop().create_future()
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(seconds):
                 await send_message(self._send, stream, REQUEST, request.SerializeToString())
                 answer = await future
         finally:
@@ -123,6 +130,8 @@ class Server:
     def received(self, data: bytes) -> None:
         """Bytes of the connection; requests are answered in tasks of their own. Raises Broken."""
         for stream, kind, body in self._messages.feed(data):
+            if len(self._running) > 2 * limits.NRI_CALLS:
+                raise Broken("it asks and does not read the answers")
             if kind == REQUEST and stream % 2 == 1 and stream > self._last:
                 self._last = stream
                 answer = self._answer(_parsed(pb.Request, body))
