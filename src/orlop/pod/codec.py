@@ -66,6 +66,12 @@ def process(text: str) -> Merged:
     return _made(Merged, {**empty, **json.loads(text)})
 
 
+def identity(text: str) -> tuple[int, int, tuple[int, ...]]:
+    """User, group and groups of what a container runs, from the same text."""
+    data = json.loads(text)
+    return data.get("uid", 0), data.get("gid", 0), tuple(data.get("groups", ()))
+
+
 def _mount(data: dict[str, object]) -> Mount:
     return _made(
         Mount,
