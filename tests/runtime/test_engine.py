@@ -13,9 +13,9 @@ import pytest
 
 from orlop.kit.errors import Conflict, InvalidInput, NotFound, OrlopError
 from orlop.runtime import logs
-from orlop.runtime.engine import signal_number
 from orlop.runtime.errors import CommandDenied, CommandNotFound, hybrid
 from orlop.runtime.model import Device, Mount, Process, Resources, Security
+from orlop.runtime.signals import signal_number
 from tests.runtime.conftest import Bench
 
 pytestmark = pytest.mark.host

@@ -12,7 +12,7 @@ from orlop.kit import locks
 from orlop.kit import node as kit_node
 from orlop.kit.errors import InvalidInput, NotFound
 from orlop.pod import codec, records
-from orlop.pod.model import Container, Sandbox
+from orlop.pod.model import Container, Sandbox, SandboxConfig
 
 TYPE_CHECKING = False  # as typing's, without importing typing
 if TYPE_CHECKING:
@@ -186,10 +186,54 @@ class Pods:
         """Where a container's log is unless somebody chose another place."""
         return self.node.in_root("logs", identifier, "log")
 
+    @property
+    def own_group(self) -> str:
+        """The cgroup that those of all pods lie in, unless somebody asked for another parent."""
+        if self.engine.systemd:
+            from orlop.runtime.cgroups import slices
+
+            return slices.own_slice(self.node.identity)
+        return f"/{self.node.identity}"
+
     def cgroup(self, sandbox_id: str, container_id: str = "") -> str:
-        """The cgroup of a sandbox, or of a container in it, below every controller."""
-        pod = f"/{self.node.identity}/pod{sandbox_id[:24]}"
-        return f"{pod}/{container_id}" if container_id else pod
+        """The kernel's path of the cgroup of a sandbox, or of a container in it, below every controller.
+
+        A sandbox with a parent of somebody else's (the kubelet's) has no group of its own: its containers lie
+        in the parent, which is never ours to limit or to remove.
+        """
+        from orlop.runtime.cgroups import slices
+
+        parent, systemd = self.cgroup_parent(sandbox_id), self.engine.systemd
+        if parent:
+            pod = slices.parent(parent, systemd=systemd)
+        elif systemd:
+            pod = slices.own_slice(self.node.identity, f"pod{sandbox_id[:24]}")
+        else:
+            pod = f"/{self.node.identity}/pod{sandbox_id[:24]}"
+        if not container_id:
+            return pod
+        return slices.scope(pod, container_id) if systemd else f"{pod}/{container_id}"
+
+    def cgroup_parent(self, sandbox_id: str) -> str:
+        """As it was asked for; "" where the pod's cgroup is our own."""
+        row = self.records.row("sandboxes", sandbox_id)
+        if row is None or '"cgroup_parent":""' in row["config"]:  # no string of a user's looks like that
+            return ""
+        return codec.sandbox_config(row["config"]).cgroup_parent
+
+    def remove_group(self, sandbox_id: str) -> None:
+        """Take the pod's cgroup away, if it is ours."""
+        if not self.cgroup_parent(sandbox_id):
+            self.engine.remove_group(self.cgroup(sandbox_id))
+
+    def admit(self, config: SandboxConfig) -> None:
+        """Raises InvalidInput where this node has no such handler, or no such cgroup can be."""
+        if config.handler:
+            self.engine.handler(config.handler)
+        if config.cgroup_parent:
+            from orlop.runtime.cgroups import slices
+
+            slices.parent(config.cgroup_parent, systemd=self.engine.systemd)
 
     def sandbox_row(self, identifier: str) -> sqlite3.Row:
         """Raises NotFound."""
@@ -295,6 +339,7 @@ def as_container(row: sqlite3.Row) -> Container:
         state = records.CREATED
     elif state == records.REMOVING:
         state = records.EXITED
+    uid, gid, groups = codec.identity(row["process"])
     return Container(
         id=row["id"],
         sandbox_id=row["sandbox_id"],
@@ -309,6 +354,9 @@ def as_container(row: sqlite3.Row) -> Container:
         message=row["message"],
         pid=row["pid"] if state == records.RUNNING else 0,
         log_path=row["log_path"],
+        uid=uid,
+        gid=gid,
+        groups=groups,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from orlop.kit.errors import Conflict
-from orlop.pod import codec, container, etc, refresh, remove_container
+from orlop.pod import codec, container, refresh, remove_container
 from orlop.pod.context import Pods, as_container, as_sandbox, new_id
 from orlop.pod.model import Container, ContainerConfig, SandboxConfig
 from orlop.pod.records import CREATED, CREATING, READY, REMOVING
@@ -51,7 +51,7 @@ def _make(pods: Pods, pod_row: sqlite3.Row, config: ContainerConfig) -> Containe
     image_id, image = container.image_of(pods, config)
     identifier, sandbox_id = new_id(), pod_row["id"]
     pod = codec.sandbox_config(pod_row["config"])
-    row = container.row(pods, identifier, sandbox_id, config, image_id)
+    row = container.row(pods, identifier, sandbox_id, config, image_id, pod.log_directory)
     with pods.claim(identifier):
         if not pods.records.insert_container(row):
             pods.release_claim(identifier)
@@ -83,9 +83,9 @@ def make_root(
     image_id: str,
     image: ImageConfig,
 ) -> tuple[str, Merged]:
-    """The mounted root, and what will run in it. Needs nothing of the sandbox."""
-    container.log_folder(pods, str(row["log_path"]))
-    return container.make_root(pods, str(row["id"]), image_id, image, config, etc.hostname(pod))
+    """The mounted root, and what will run in it. Needs nothing of the sandbox but its user namespace."""
+    container.log_folder(pods, str(row["log_path"]), pod.log_directory)
+    return container.make_root(pods, row, image_id, image, config, pod)
 
 
 def create(
@@ -114,6 +114,7 @@ def create(
         log_path=str(row["log_path"]),
         stdin_once=config.stdin_once,
         exit_command=_exit_command(pods, identifier) if unattended else (),
+        handler=pod.handler,
     )
 
 

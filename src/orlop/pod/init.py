@@ -38,16 +38,21 @@ def start(pods: Pods, sandbox_id: str, config: SandboxConfig) -> int:
         id=sandbox_id,
         root=root,
         process=Process(args=("/catatonit", "-P"), stop_signal="SIGKILL"),
-        cgroup=pods.cgroup(sandbox_id, "init"),
+        cgroup=pods.cgroup(sandbox_id, sandbox_id),
         namespaces=Namespaces(
             network="host" if config.network == "host" else os.path.join(pins, "net"),
             ipc="host" if config.host_ipc else os.path.join(pins, "ipc"),
             uts="host" if config.network == "host" else os.path.join(pins, "uts"),
+            user=os.path.join(pins, "user") if config.uid_mappings else "",
         ),
+        uid_mappings=config.uid_mappings,
+        gid_mappings=config.gid_mappings,
         security=Security(user="0:0", drop_capabilities=("ALL",), no_new_privileges=True),
         mounts=(Mount("/catatonit", _program(), read_only=True),),
     )
-    pid = pods.engine.create(spec, bundle, log_path=os.path.join(bundle, "init.log"))
+    pid = pods.engine.create(
+        spec, bundle, log_path=os.path.join(bundle, "init.log"), handler=config.handler
+    )
     pods.engine.start(sandbox_id)
     namespaces.pin_pid(pods.node, sandbox_id, pid)
     return pid

@@ -133,7 +133,7 @@ def _remove_orphans(pods: Pods, notes: _Notes) -> None:
     }
     found["roots"] = [name for name in pods.store.rootfs_list() if _is_id(name)]
     found["logs"] = _listed(node.in_root("logs"))
-    found["cgroups"] = pods.engine.cgroups.children(f"/{node.identity}")
+    found["cgroups"] = pods.engine.cgroups.children(pods.own_group)  # those elsewhere: by their bundles
     locked = [name.removesuffix(".owner") for name in _names(node.in_state("locks", "pods"))]
     sandboxes, containers = _ids(pods, "sandboxes"), _ids(pods, "containers")
     known = sandboxes | containers
@@ -150,8 +150,8 @@ def _remove_orphans(pods: Pods, notes: _Notes) -> None:
     for name in set(found["pods"]) - sandboxes:
         steps.setdefault(name, []).append(partial(etc.remove, node, name))
     for name in set(found["cgroups"]) - {os.path.basename(pods.cgroup(name)) for name in sandboxes}:
-        path = f"/{node.identity}/{name}"
-        steps.setdefault(name, []).append(partial(pods.engine.cgroups.remove, path))
+        path = f"{pods.own_group}/{name}"
+        steps.setdefault(name, []).append(partial(pods.engine.remove_group, path))
     for name, work in sorted(steps.items()):
         notes.attempt(name, notes.orphans, partial(all_of, work))
     for name in set(locked) - known:

@@ -7,6 +7,9 @@ import sqlite3
 from orlop.kit import limits
 from orlop.pod.context import Pods
 from orlop.pod.records import CREATED, EXITED, LOST, LOST_EXIT_CODE, RUNNING, STARTING
+from orlop.runtime.processes import alive, start_time
+
+__all__ = ["alive", "end_values", "record_end", "refreshed", "settle", "start_time"]
 
 TYPE_CHECKING = False  # as typing's, without importing typing
 if TYPE_CHECKING:
@@ -66,21 +69,3 @@ def end_values(pods: Pods, exit_: Exit | None, started: float) -> dict[str, obje
         "finished": max(exit_.finished, started),  # a file's time may be 4 ms behind the clock
         "pid": 0,
     }
-
-
-def start_time(pid: int) -> int:
-    """When the process began, in ticks since boot: with its PID, its name for this boot. 0: there is none.
-
-    (proc_pid_stat(5), field 22.)
-    """
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as stream:
-            fields = stream.read().rpartition(b")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return 0
-    return 0 if fields[0] in (b"Z", b"X") else int(fields[19])
-
-
-def alive(pid: int, started: int) -> bool:
-    """Whether this very process still runs (a zombie does not)."""
-    return pid > 0 and started > 0 and start_time(pid) == started

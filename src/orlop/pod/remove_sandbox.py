@@ -37,7 +37,7 @@ def finish(pods: Pods, row: sqlite3.Row) -> None:
     if row["held"]:
         dismantle(pods, row)
     else:  # stopped: only the runtime may have left a cgroup with the last container
-        pods.engine.cgroups.remove(pods.cgroup(identifier))
+        pods.remove_group(identifier)
     pods.tell("remove_sandbox", identifier)
     pods.records.delete("sandboxes", identifier)
     pods.release_claim(identifier)

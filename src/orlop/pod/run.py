@@ -89,10 +89,11 @@ def run_once(
     _configured(pods)
     with PromptMoves():
         sandbox.validate(pod)
+        pods.admit(pod)
         container.validate(config)
         image_id, image = container.image_of(pods, config)
         sandbox_id, container_id = new_id(), new_id()
-        row = container.row(pods, container_id, sandbox_id, config, image_id)
+        row = container.row(pods, container_id, sandbox_id, config, image_id, pod.log_directory)
         owner = own(pods, container_id) if config.remove and attached else None
         try:
             with pods.claim(sandbox_id), pods.claim(container_id):
@@ -161,6 +162,8 @@ def _start(
     container_id = str(row["id"])
     pending = _Sandboxing(pods, sandbox_id, pod)
     try:
+        if pod.uid_mappings:  # the root is mounted through it
+            pending.prepared()
         root, process = make_root(pods, row, pod, config, image_id, image)
         pending.prepared()
         init_pid = init.start(pods, sandbox_id, pod) if init.wanted(pod) else 0

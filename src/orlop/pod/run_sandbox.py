@@ -16,6 +16,7 @@ def run_sandbox(pods: Pods, config: SandboxConfig) -> Sandbox:
     raise; after an error nothing is left.
     """
     sandbox.validate(config)
+    pods.admit(config)
     while True:
         row = pods.records.identified(config.namespace, config.name, config.uid, config.attempt)
         if row is None:

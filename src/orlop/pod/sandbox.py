@@ -37,10 +37,23 @@ def validate(config: SandboxConfig) -> None:
             subject, f"host ports with network {config.network!r}", hint='use network "pod", or no ports'
         )
     etc.validate(config)
+    if config.uid_mappings or config.gid_mappings:
+        from orlop.pod import user_namespace
+
+        user_namespace.validate(config)
     if config.sysctls:
         from orlop.runtime import sysctls
 
         sysctls.validate(config.sysctls, host_network=config.network == "host", host_ipc=config.host_ipc)
+
+
+def owner(config: SandboxConfig) -> tuple[int, int]:
+    """The machine's IDs of the pod's root, whom its files belong to."""
+    if not config.uid_mappings:
+        return 0, 0
+    from orlop.pod import user_namespace
+
+    return user_namespace.root_of(config.uid_mappings), user_namespace.root_of(config.gid_mappings)
 
 
 def row(pods: Pods, identifier: str, config: SandboxConfig) -> dict[str, object]:
@@ -66,17 +79,27 @@ def prepare(pods: Pods, identifier: str, config: SandboxConfig) -> None:
     kinds: tuple[str, ...] = () if config.network == "host" else ("net", "uts")
     if not config.host_ipc:
         kinds += ("ipc",)
-    namespaces.pin(pods.node, identifier, kinds, hostname=etc.hostname(config), sysctls=config.sysctls)
+    namespaces.pin(
+        pods.node,
+        identifier,
+        kinds,
+        hostname=etc.hostname(config),
+        sysctls=config.sysctls,
+        mapped=config if config.uid_mappings else None,
+    )
     if not config.host_ipc:
-        namespaces.mount_shm(pods.node, identifier)
+        namespaces.mount_shm(pods.node, identifier, owner(config))
     etc.write(pods.node, identifier, config, Addresses())
     if has_limits(config):
-        pods.engine.cgroups.create(pods.cgroup(identifier), config.resources)
+        pods.engine.make_group(pods.cgroup(identifier), config.resources)
 
 
 def has_limits(config: SandboxConfig) -> bool:
-    """Whether the pod's cgroup as a whole has limits; else the runtime makes it with the first container."""
-    return config.resources != type(config.resources)()
+    """Whether the pod's own cgroup has limits as a whole; else the runtime makes it with the first container.
+
+    Below a parent of somebody else's there is none of our own: whoever made the parent has limited it.
+    """
+    return config.resources != type(config.resources)() and not config.cgroup_parent
 
 
 def attach(pods: Pods, identifier: str, config: SandboxConfig) -> Addresses:
@@ -123,7 +146,7 @@ def dismantle(pods: Pods, identifier: str, *, attached: bool, has_init: bool) ->
     steps += [
         lambda: namespaces.unpin(pods.node, identifier),
         lambda: etc.remove(pods.node, identifier),
-        lambda: pods.engine.cgroups.remove(pods.cgroup(identifier)),
+        lambda: pods.remove_group(identifier),
     ]
     all_of(steps)
 

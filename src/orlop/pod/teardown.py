@@ -40,7 +40,9 @@ def teardown(pods: Pods) -> None:
 def _shared(pods: Pods) -> None:
     namespaces.release(pods.node)
     with contextlib.suppress(OSError):
-        pods.engine.cgroups.remove(f"/{pods.node.identity}")
+        pods.engine.cgroups.remove(f"/{pods.node.identity}")  # of the monitors
+        if pods.engine.systemd:
+            pods.engine.remove_group(pods.own_group)
 
 
 def _any(pods: Pods) -> bool:

@@ -76,7 +76,7 @@ def _delete_state(engine: Engine, identifier: str, *, force: bool) -> None:
     if not force and engine.state(identifier) not in ("", "stopped"):
         raise Conflict(subject, "has not ended", hint="stop it first, or force its removal")
     if force:  # a creation that was cut off leaves state that not every runtime can read
-        files_left = os.path.join(engine.runtime_root(), identifier)
+        files_left = engine.state_folder(identifier)
         if engine.state(identifier) == "":
             from orlop.kit import files
 

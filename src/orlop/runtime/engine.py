@@ -17,8 +17,9 @@ import time
 from orlop.kit import limits, process
 from orlop.kit.errors import Conflict, InvalidInput, NotFound, Unavailable
 from orlop.kit.value import dataclass
-from orlop.runtime import conmon, errors, exits
+from orlop.runtime import conmon, errors, exits, handlers, processes, words
 from orlop.runtime.exits import Exit
+from orlop.runtime.signals import signal_number
 
 TYPE_CHECKING = False  # as typing's, without importing typing
 if TYPE_CHECKING:
@@ -27,28 +28,31 @@ if TYPE_CHECKING:
     from orlop.runtime.cgroups.port import Cgroups, CgroupStats
     from orlop.runtime.exec import ExecResult
     from orlop.runtime.features import Features
+    from orlop.runtime.handlers import Handler
     from orlop.runtime.model import ContainerSpec, Process, Resources
     from orlop.runtime.rights import Rights
     from orlop.runtime.spec.build import Machine
 
 _SIGKILL = 9
 CREATED, RUNNING, PAUSED, STOPPED, ABSENT = "created", "running", "paused", "stopped", ""
-_OVER = ("not running", "does not exist", "no such process", "already", "not found", "stopped", "not created")
 
 
 @dataclass(frozen=True)
 class RuntimeSettings:
     """Section [runtime] of the configuration.
 
-    `path` is the OCI runtime: a name to look for, or an absolute path. `log_size` bounds a log that nobody
-    rotates: conmon begins it anew beyond that many bytes (0: never). `cgroup_manager` is "cgroupfs" or
-    "systemd".
+    `path` is the OCI runtime: a name to look for, or an absolute path. `handlers` are further ones that a pod
+    may ask for, "name=path" each. `log_size` bounds a log that nobody rotates: conmon begins it anew beyond
+    that many bytes (0: never). `cgroup_manager` is "cgroupfs" or "systemd". `cdi_spec_dirs` are the folders
+    of CDI's device descriptions, the later ones outranking the earlier.
     """
 
     path: str = "crun"
     conmon: str = "conmon"
     log_size: int = 20 * limits.LOG_SIZE
     cgroup_manager: str = "cgroupfs"
+    handlers: tuple[str, ...] = ()
+    cdi_spec_dirs: tuple[str, ...] = ("/etc/cdi", "/var/run/cdi")
 
 
 class Engine:
@@ -58,22 +62,59 @@ class Engine:
         self.node = node
         self.settings = settings or RuntimeSettings()
         self._lock = threading.RLock()
-        self._features: Features | None = None
+        self._features: dict[str, Features] = {}
+        self._handlers: dict[str, Handler] | None = None
+        self._programs: dict[str, str] = {}
         self._cgroups: Cgroups | None = None
         self._rights: Rights | None = None
-        self._runtime_path = ""
 
     # What it works with
 
     @property
     def features(self) -> Features:
-        """What the runtime can do. Raises NotFound where it is not installed."""
+        """What the default runtime can do. Raises NotFound where it is not installed."""
+        return self.features_of("")
+
+    def features_of(self, handler: str) -> Features:
+        """What the runtime of this handler can do. Raises InvalidInput (no such handler), NotFound."""
+        program = self.program(self.handler(handler))
         with self._lock:
-            if self._features is None:
+            if program not in self._features:
                 from orlop.runtime.features import features
 
-                self._features = features(self.runtime, self.node.in_state("cache"))
-            return self._features
+                self._features[program] = features(program, self.node.in_state("cache"))
+            return self._features[program]
+
+    @property
+    def handlers(self) -> dict[str, Handler]:
+        """All runtimes by the names of their handlers; "" is the default one. Raises InvalidInput."""
+        if self._handlers is None:
+            self._handlers = handlers.configured(
+                self.settings.handlers, self.settings.path, self.node.in_state("runtime")
+            )
+        return self._handlers
+
+    def handler(self, name: str) -> Handler:
+        """Raises InvalidInput where there is none of that name."""
+        found = self.handlers.get(name)
+        if found is None:
+            names = ", ".join(sorted(known for known in self.handlers if known))
+            raise InvalidInput(
+                f"runtime handler {name[:80]!r}", "is not configured", hint=f"known handlers: {names}"
+            )
+        return found
+
+    def handler_of(self, identifier: str) -> Handler:
+        """The one that the container was made with; the default one for a container that is not here."""
+        return handlers.remembered(self.bundle(identifier)) or self.handlers[""]
+
+    def program(self, handler: Handler) -> str:
+        """The absolute path of its runtime. Raises NotFound."""
+        if handler.program not in self._programs:
+            from orlop.runtime.features import find
+
+            self._programs[handler.program] = find(handler.program)
+        return self._programs[handler.program]
 
     @property
     def cgroups(self) -> Cgroups:
@@ -94,13 +135,14 @@ class Engine:
             return self._rights
 
     @property
-    def runtime(self) -> str:
-        """The runtime's absolute path. Raises NotFound."""
-        if not self._runtime_path:
-            from orlop.runtime.features import find
+    def systemd(self) -> bool:
+        """Whether systemd makes the cgroups."""
+        return self.settings.cgroup_manager == "systemd"
 
-            self._runtime_path = find(self.settings.path)
-        return self._runtime_path
+    @property
+    def runtime(self) -> str:
+        """The default runtime's absolute path. Raises NotFound."""
+        return self.program(self.handlers[""])
 
     @property
     def exits(self) -> str:
@@ -119,8 +161,9 @@ class Engine:
         log_path: str = "",
         stdin_once: bool = False,
         exit_command: tuple[str, ...] = (),
+        handler: str = "",
     ) -> int:
-        """Create the container and return its PID; its program runs after `start`.
+        """Create the container with this handler's runtime; returns its PID. Its program runs after `start`.
 
         `exit_command` is run by conmon after the end. Raises InvalidInput, NotFound, CommandNotFound,
         CommandDenied, RuntimeFailed, Unsupported (cgroups), TimedOut. After a failure `delete` clears up.
@@ -128,15 +171,17 @@ class Engine:
         from orlop.runtime import paths, subpaths
         from orlop.runtime.spec import build
 
-        own = self.bundle(spec.id)
+        chosen, own = self.handler(handler), self.bundle(spec.id)
         bundle = bundle or own
         os.makedirs(bundle, mode=0o700, exist_ok=True)
         if bundle != own and not os.path.lexists(own):
             os.makedirs(os.path.dirname(own), mode=0o700, exist_ok=True)
             os.symlink(bundle, own)
         os.makedirs(self.exits, mode=0o700, exist_ok=True)
-        os.makedirs(self.runtime_root(), mode=0o700, exist_ok=True)
-        machine = self._machine()
+        os.makedirs(chosen.root, mode=0o700, exist_ok=True)
+        if chosen is not self.handlers[""]:
+            handlers.remember(bundle, chosen)
+        machine = self._machine(handler)
         if log_path:
             paths.checked_log(log_path)
         config = build.config(spec, machine, subpaths.prepare(bundle, spec.mounts))
@@ -145,8 +190,8 @@ class Engine:
         order = conmon.Order(
             program=self._conmon(),
             id=spec.id,
-            runtime=self.runtime,
-            runtime_args=self.runtime_arguments(f"{bundle}/oci-log"),
+            runtime=self.program(chosen),
+            runtime_args=self.runtime_arguments(chosen, f"{bundle}/oci-log"),
             bundle=bundle,
             exits=self.exits,
             log_path=log_path,
@@ -158,10 +203,14 @@ class Engine:
             exit_command=exit_command,
         )
         try:
-            return conmon.create(order, lambda pid: self.cgroups.monitor(self.node.identity, pid))
+            pid = conmon.create(order, lambda first: self.cgroups.monitor(self.node.identity, first))
         except conmon.Refused as refused:
-            words = _oci_log(f"{bundle}/oci-log") or str(refused) or _tail(f"{bundle}/conmon.log")
-            raise errors.explained(spec.id, spec.process.args[0], words) from refused
+            said = words.last_error(f"{bundle}/oci-log") or str(refused)
+            said = said or words.beginning(f"{bundle}/conmon.log")
+            raise errors.explained(spec.id, spec.process.args[0], said) from refused
+        with open(f"{bundle}/start", "w", encoding="ascii") as stream:
+            stream.write(str(processes.start_time(pid)))
+        return pid
 
     def preview(self, spec: ContainerSpec) -> dict[str, object]:
         """The config.json that `create` would write, as far as it can be said before; raises as it does."""
@@ -175,16 +224,16 @@ class Engine:
         done = self.run_verb("start", identifier)
         if done.status == 0:
             return
-        words = done.stderr.decode(errors="replace").strip()
+        said = done.stderr.decode(errors="replace").strip()
         state = self.state(identifier)
         if state == RUNNING:
             return
         subject = f"container {identifier[:12]}"
         if state == ABSENT:
             raise NotFound(subject, "was not created", hint="create it first")
-        if self.exit_of(identifier) is not None and "exec" not in words.lower():
+        if self.exit_of(identifier) is not None and "exec" not in said.lower():
             raise Conflict(subject, "has ended, and a container runs once", hint="create a new one")
-        raise errors.explained(identifier, self._program(identifier), _plain_words(words))
+        raise errors.explained(identifier, self._program(identifier), words.last_line(said))
 
     def kill(self, identifier: str, number: int | str, all: bool = False) -> None:  # noqa: A002 the field's word
         """Send a signal to the container's first process, or to `all`; one that has ended is fine.
@@ -198,20 +247,33 @@ class Engine:
             return
         if not self.has_state(identifier):
             return
-        done = self.run_verb("kill", identifier, str(code))
-        if done.status != 0 and not _is_over(done) and self.exit_of(identifier) is None:
-            if self.state(identifier) in (STOPPED, ABSENT):
-                return
-            raise errors.RuntimeFailed(
-                f"container {identifier[:12]}",
-                f"cannot be signalled: {_plain_words(done.stderr.decode(errors='replace'))}",
-                hint=f"see: {self.runtime} --root {self.runtime_root()} state {identifier}",
-            )
+        if not self._signalled(identifier, code):
+            self._ask_to_signal(identifier, code)
         if all and cgroup:
             for pid in self.cgroups.pids(cgroup):
                 if pid != self.pid_of(identifier):
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, code)
+
+    def _signalled(self, identifier: str, code: int) -> bool:
+        """Signal the first process ourselves; False where it was not written down at its creation."""
+        pid, started = self.pid_of(identifier), conmon.number(f"{self.bundle(identifier)}/start")
+        if not pid or not started:
+            return False
+        processes.send(pid, started, code)
+        return True
+
+    def _ask_to_signal(self, identifier: str, code: int) -> None:
+        done = self.run_verb("kill", identifier, str(code))
+        if done.status == 0 or words.is_over(done) or self.exit_of(identifier) is not None:
+            return
+        if self.state(identifier) in (STOPPED, ABSENT):
+            return
+        raise errors.RuntimeFailed(
+            f"container {identifier[:12]}",
+            f"cannot be signalled: {words.last_line(done.stderr.decode(errors='replace'))}",
+            hint=f"see: {' '.join(self.command(identifier))} state {identifier}",
+        )
 
     def delete(self, identifier: str, force: bool = False) -> None:
         """Nothing of the container is left but its bundle folder; idempotent, half-made ones included.
@@ -257,6 +319,27 @@ class Engine:
         self.config_of(identifier)
         cgroup = self.cgroup_of(identifier)
         return self.cgroups.stats(cgroup, detail=detail) if cgroup else CgroupStats()
+
+    def make_group(self, path: str, resources: Resources) -> None:
+        """A group of ours for several containers, with these limits; one that is there gets them.
+
+        Raises InvalidInput where the kernel or systemd refuses.
+        """
+        if self.systemd:
+            from orlop.runtime.cgroups import systemd
+
+            systemd.create(self.cgroups, path, resources)
+        else:
+            self.cgroups.create(path, resources)
+
+    def remove_group(self, path: str) -> None:
+        """Take a group of `make_group` away, or one that the runtime made on the way. Raises Conflict."""
+        if self.systemd:
+            from orlop.runtime.cgroups import systemd
+
+            systemd.remove(self.cgroups, path)
+        else:
+            self.cgroups.remove(path)
 
     def pause(self, identifier: str) -> None:
         """Freeze the container; a frozen one is fine."""
@@ -385,32 +468,39 @@ class Engine:
         return found
 
     def cgroup_of(self, identifier: str) -> str:
-        """The path of its cgroup; "" where it is not known (any more), or systemd's to say."""
+        """The kernel's path of its cgroup; "" where it is not known (any more)."""
         try:
             part = self.config_of(identifier)["linux"]
         except (NotFound, KeyError):
             return ""
         path = part.get("cgroupsPath") if isinstance(part, dict) else None
-        return path if isinstance(path, str) and path.startswith("/") else ""
+        if not isinstance(path, str):
+            return ""
+        if path.startswith("/"):
+            return path
+        from orlop.runtime.cgroups import slices
+
+        return slices.from_runtime(path)
 
     # Within the package
 
-    def _machine(self) -> Machine:
+    def _machine(self, handler: str = "") -> Machine:
         from orlop.runtime.spec.build import Machine
 
         return Machine(
-            features=self.features,
+            features=self.features_of(handler),
             rights=self.rights,
             unified=self.cgroups.unified,
             cache=self.node.in_state("cache"),
-            systemd=self.settings.cgroup_manager == "systemd",
+            systemd=self.systemd,
             swap=self.cgroups.swap,
+            huge_pages=self.cgroups.huge_pages,
         )
 
     def run_verb(self, verb: str, identifier: str, *more: str, stdin: bytes = b"") -> process.Completed:
         options = tuple(word for word in more if verb == "update" or word.startswith("--"))
         values = more[len(options) :]
-        argv = [self.runtime, *self.runtime_arguments(""), verb, *options, _plain(identifier), *values]
+        argv = [*self.command(identifier), verb, *options, _plain(identifier), *values]
         return process.run(argv, timeout=limits.RUNTIME_TIMEOUT, check=False, stdin=stdin)
 
     def _ask(self, verb: str, identifier: str, *more: str, stdin: bytes = b"") -> None:
@@ -418,22 +508,21 @@ class Engine:
         if done.status == 0:
             return
         subject = f"container {identifier[:12]}"
-        words = _plain_words(done.stderr.decode(errors="replace"))
+        said = words.last_line(done.stderr.decode(errors="replace"))
         if self.state(identifier) in (STOPPED, ABSENT):
-            raise Conflict(subject, f"does not run: {words}", hint="start it first")
-        raise errors.RuntimeFailed(subject, f"{verb}: {words}", hint="see the runtime's words")
+            raise Conflict(subject, f"does not run: {said}", hint="start it first")
+        raise errors.RuntimeFailed(subject, f"{verb}: {said}", hint="see the runtime's words")
 
-    def runtime_root(self) -> str:
-        return self.node.in_state("runtime", os.path.basename(self.settings.path))
+    def command(self, identifier: str, log: str = "") -> list[str]:
+        """The container's runtime and its global options, to be followed by a verb."""
+        handler = self.handler_of(identifier)
+        return [self.program(handler), *self.runtime_arguments(handler, log)]
 
-    def runtime_arguments(self, log: str) -> tuple[str, ...]:
-        """The runtime's global options."""
-        line: tuple[str, ...] = ("--root", self.runtime_root())
+    def runtime_arguments(self, handler: Handler, log: str) -> tuple[str, ...]:
+        line: tuple[str, ...] = ("--root", handler.root)
         if log:
             line += ("--log", log, "--log-format", "json")
-        if self.settings.cgroup_manager == "systemd":
-            line += ("--systemd-cgroup",)
-        return line
+        return (*line, "--systemd-cgroup") if self.systemd else line
 
     def _conmon(self) -> str:
         program = self.settings.conmon
@@ -445,7 +534,11 @@ class Engine:
         raise NotFound("conmon", "is not installed", hint="install the package conmon")
 
     def has_state(self, identifier: str) -> bool:
-        return os.path.exists(os.path.join(self.runtime_root(), _plain(identifier)))
+        return os.path.exists(self.state_folder(identifier))
+
+    def state_folder(self, identifier: str) -> str:
+        """Where the container's runtime keeps its state."""
+        return os.path.join(self.handler_of(identifier).root, _plain(identifier))
 
     def _program(self, identifier: str) -> str:
         try:
@@ -462,64 +555,8 @@ class Engine:
         return bool(cgroup) and self.cgroups.oom_kills(cgroup) > 0
 
 
-def signal_number(name: int | str) -> int:
-    """`9`, `"9"`, `"KILL"`, `"SIGKILL"`, `"RTMIN+3"` -> the number. Raises InvalidInput."""
-    import signal  # 1 ms that `orlop run` need not pay
-
-    text = str(int(name) if isinstance(name, int) else name).upper().removeprefix("SIG")
-    base, sign, offset = text.partition("+")
-    if not sign:
-        base, sign, offset = text.partition("-")
-    if text.isdigit():
-        found = int(text)
-    elif base in ("RTMIN", "RTMAX") and (not sign or offset.isdigit()):
-        start = int(signal.SIGRTMIN) if base == "RTMIN" else int(signal.SIGRTMAX)
-        found = start + (int(offset or 0) if sign == "+" or not sign else -int(offset))
-    else:
-        member = getattr(signal, f"SIG{text}", None)
-        found = int(member) if isinstance(member, signal.Signals) else 0
-    if not 0 < found <= int(signal.SIGRTMAX):
-        raise InvalidInput(f"signal {name}", "no such signal", hint="see: kill -l")
-    return found
-
-
 def _plain(identifier: str) -> str:
     """IDs become names of files: nothing else may come in that way."""
     if not identifier or "/" in identifier or identifier.startswith((".", "-")) or "\0" in identifier:
         raise InvalidInput(f"container {identifier!r}", "is no container ID", hint="see: orlop ps --all")
     return identifier
-
-
-def _is_over(done: process.Completed) -> bool:
-    words = done.stderr.decode(errors="replace").lower()
-    return any(sign in words for sign in _OVER)
-
-
-def _oci_log(path: str) -> str:
-    """The last error that the runtime wrote to its log (one JSON object a line)."""
-    last = ""
-    for line in _tail(path).splitlines():
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(entry, dict) and entry.get("level") in ("error", "fatal") and entry.get("msg"):
-            last = str(entry["msg"])
-    return last.strip()
-
-
-def _plain_words(words: str) -> str:
-    """The last line of what a runtime said, without its time stamp."""
-    lines = [line.strip() for line in words.splitlines() if line.strip()]
-    line = lines[-1] if lines else ""
-    if 'msg="' in line:
-        line = line.partition('msg="')[2].rstrip('"').replace('\\"', '"')
-    return line
-
-
-def _tail(path: str) -> str:
-    try:
-        with open(path, "rb") as stream:
-            return stream.read(64 * limits.KIB).decode(errors="replace").strip()
-    except OSError:
-        return ""

@@ -27,6 +27,7 @@ _CHUNK = 64 * limits.KIB
 _KILL_ROUNDS = 200
 _PAUSE = 0.01
 _SIGKILL = 9  # the module signal costs 1 ms of `orlop run`
+_SIGWINCH = 28
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,70 @@ def exec_attached(
         call.close()
 
 
+def exec_started(
+    engine: Engine,
+    identifier: str,
+    asked: Process,
+    stdin_fd: int | None,
+    stdout_fd: int | None,
+    stderr_fd: int | None,
+    *,
+    tty: bool = False,
+    user: str = "",
+) -> Started:
+    """Begin `asked` with these descriptors as its streams; for callers that wait in a loop of their own.
+
+    With `tty` the three are a terminal, as for `exec_attached`. Raises as far as `exec_sync` does before the
+    runtime runs; what the runtime says comes with `Started.result`.
+    """
+    call = _Call(engine, identifier, asked, user, terminal=tty)
+    child: process.Child | None = None
+    try:
+        child = process.spawn(
+            call.argv, pass_fds=call.fds, stdin=stdin_fd, stdout=stdout_fd, stderr=stderr_fd
+        )
+        return Started(call, child)
+    except BaseException:
+        if child is not None:
+            call.kill(child)
+        call.close()
+        raise
+
+
+class Started:
+    """A process under way in a container, and the runtime that waits for it. The caller closes this."""
+
+    def __init__(self, call: _Call, child: process.Child) -> None:
+        self._call, self._child = call, child
+        self._ended = os.pidfd_open(child.pid)
+
+    def fileno(self) -> int:
+        """Readable once it has ended."""
+        return self._ended
+
+    def result(self) -> int:
+        """Its exit code, once it has ended. Raises as `exec_sync`."""
+        status = self._child.wait()
+        self._call.raise_failure(status)
+        return status if status >= 0 else 128 - status
+
+    def resized(self) -> None:
+        """Tell the runtime that the size of the terminal has changed; no error if it has ended."""
+        if self._child.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._child.pid, _SIGWINCH)
+
+    def kill(self) -> None:
+        """SIGKILL to the process and what it started; returns when it has ended. The container goes on."""
+        if self._child.poll() is None:
+            self._call.kill(self._child)
+
+    def close(self) -> None:
+        """Let go of it, once it has ended."""
+        os.close(self._ended)
+        self._call.close()
+
+
 class _Call:
     """One `RUNTIME exec`: its command line and the files that it needs."""
 
@@ -122,8 +187,7 @@ class _Call:
         self._log = os.memfd_create("log")
         self.fds = (self._description, self._log)
         self.argv = [
-            engine.runtime,
-            *engine.runtime_arguments(f"/proc/self/fd/{self._log}"),
+            *engine.command(identifier, f"/proc/self/fd/{self._log}"),
             "exec",
             "--process",
             f"/proc/self/fd/{self._description}",

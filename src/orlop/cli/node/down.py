@@ -97,7 +97,7 @@ def _remove_pods(context: Context, grace: float) -> None:
 def _leave_network(context: Context) -> None:
     from orlop.pod.teardown import teardown
 
-    context.pods.engine.cgroups.kill(f"/{context.node.identity}")
+    context.pods.engine.cgroups.kill(context.pods.own_group)
     teardown(context.pods)
     context.pods.close()
 

@@ -108,6 +108,7 @@ class Cgroups(abc.ABC):
 
     unified = False
     swap = False  # whether the kernel accounts swap
+    huge_pages = False  # whether there is a hugetlb controller
 
     @classmethod
     def for_machine(cls, root: str = ROOT) -> Cgroups:
@@ -131,7 +132,10 @@ class Cgroups(abc.ABC):
 
     @abc.abstractmethod
     def create(self, path: str, resources: Resources) -> None:
-        """Make the group with these limits, for the pod as a whole."""
+        """Make the group with these limits, for the pod as a whole; one that is there gets them.
+
+        What is not set stays. Raises InvalidInput where the kernel refuses, Conflict where more is in use.
+        """
 
     @abc.abstractmethod
     def stats(self, path: str, *, detail: bool = False) -> CgroupStats:
@@ -281,6 +285,17 @@ def _size_name(kilobytes: int) -> str:
             return f"{kilobytes}{unit}"
         kilobytes //= 1024
     return f"{kilobytes}TB"
+
+
+def refused(path: str, file: str, value: str, error: OSError) -> Conflict | InvalidInput:
+    """The error for a limit that the kernel does not take."""
+    if error.errno == errno.EBUSY:
+        return Conflict(f"cgroup {path}", f"uses more than {file} {value}", hint="free some first")
+    return InvalidInput(
+        f"cgroup {path}",
+        f"the kernel refuses its limits: {file} {value}: {error.strerror}",
+        hint="give other limits",
+    )
 
 
 def _numbers(path: str) -> list[int]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 
-from orlop.kit.errors import InvalidInput
 from orlop.runtime.cgroups.port import (
     Cgroups,
     CgroupStats,
@@ -16,6 +16,7 @@ from orlop.runtime.cgroups.port import (
     number,
     pressures,
     read,
+    refused,
     table,
     write,
 )
@@ -27,12 +28,14 @@ if TYPE_CHECKING:
 
 _CPUSET = ("cpuset.cpus", "cpuset.mems")
 _IO = ("Read bytes", "Write bytes", "Read count", "Write count")
+_MEMORY, _BOTH = "memory.limit_in_bytes", "memory.memsw.limit_in_bytes"
 _NO_LIMIT = 1 << 60  # the kernel's "none" is near 2^63, rounded to pages
 
 
 class V1(Cgroups):
     def __init__(self, root: str) -> None:
         super().__init__(root)
+        self.huge_pages = os.path.isdir(f"{root}/hugetlb")
         self.swap = os.path.exists(f"{root}/memory/memory.memsw.limit_in_bytes")
 
     def trees(self) -> list[str]:
@@ -51,13 +54,24 @@ class V1(Cgroups):
         for tree in self.trees():
             os.makedirs(tree + path, exist_ok=True)
         self._inherit_cpuset(path)
-        try:
-            for controller, name, value in _limits(resources, swap=self.swap):
+        orders = _limits(resources, swap=self.swap)
+        while orders:
+            controller, name, value = orders.pop(0)
+            try:
                 self._set(controller, path, name, value)
-        except OSError as error:
-            raise InvalidInput(
-                f"cgroup {path}", f"the kernel refuses its limits: {error.strerror}", hint="give other limits"
-            ) from error
+            except OSError as error:
+                if name == _MEMORY and error.errno == errno.EINVAL and orders and orders[0][1] == _BOTH:
+                    # It may not be more than memory and swap together: that first, then this once more.
+                    self._both_first(path, orders.pop(0), value)
+                    continue
+                raise refused(path, name, value, error) from error
+
+    def _both_first(self, path: str, both: tuple[str, str, str], memory: str) -> None:
+        for controller, name, value in (both, ("memory", _MEMORY, memory)):
+            try:
+                self._set(controller, path, name, value)
+            except OSError as error:
+                raise refused(path, name, value, error) from error
 
     def stats(self, path: str, *, detail: bool = False) -> CgroupStats:
         memory = f"{self.root}/memory{checked(path)}"
@@ -162,22 +176,25 @@ def _limits(asked: Resources, *, swap: bool) -> list[tuple[str, str, str]]:
     from orlop.runtime.spec import resources
 
     orders: list[tuple[str, str, str]] = []
-    if asked.cpu_request:
-        orders.append(("cpu", "cpu.shares", str(resources.shares(asked.cpu_request))))
-    if asked.cpu_limit:
-        orders.append(("cpu", "cpu.cfs_period_us", str(resources.PERIOD)))
-        orders.append(("cpu", "cpu.cfs_quota_us", str(resources.quota(asked.cpu_limit))))
+    shares, quota, period = resources.cpu(asked)
+    if shares:
+        orders.append(("cpu", "cpu.shares", str(shares)))
+    if period:
+        orders.append(("cpu", "cpu.cfs_period_us", str(period)))
+    if quota:
+        orders.append(("cpu", "cpu.cfs_quota_us", str(quota)))
     if asked.memory_limit:
-        orders.append(("memory", "memory.limit_in_bytes", str(asked.memory_limit)))
-    if asked.memory_limit and swap:
-        total = asked.memory_swap or asked.memory_limit
-        orders.append(("memory", "memory.memsw.limit_in_bytes", str(total)))
+        orders.append(("memory", _MEMORY, str(asked.memory_limit)))
+    if swap and (asked.memory_limit or asked.memory_swap):
+        orders.append(("memory", _BOTH, str(asked.memory_swap or asked.memory_limit)))
     if asked.memory_request:
         orders.append(("memory", "memory.soft_limit_in_bytes", str(asked.memory_request)))
     if asked.pids:
         orders.append(("pids", "pids.max", str(asked.pids)))
     if asked.cpuset_cpus:
         orders.append(("cpuset", "cpuset.cpus", asked.cpuset_cpus))
+    if asked.cpuset_mems:
+        orders.append(("cpuset", "cpuset.mems", asked.cpuset_mems))
     for size, limit in sorted(asked.hugepages.items()):
         orders.append(("hugetlb", f"hugetlb.{size}.limit_in_bytes", str(limit)))
     return orders

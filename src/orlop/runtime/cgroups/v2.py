@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 
-from orlop.kit.errors import InvalidInput
 from orlop.runtime.cgroups.port import (
     Cgroups,
     CgroupStats,
@@ -16,6 +15,7 @@ from orlop.runtime.cgroups.port import (
     number,
     pressures,
     read,
+    refused,
     table,
     write,
 )
@@ -31,6 +31,7 @@ class V2(Cgroups):
 
     def __init__(self, root: str) -> None:
         super().__init__(root)
+        self.huge_pages = "hugetlb" in read(f"{root}/cgroup.controllers").split()
         self.swap = self._swap_accounted()
 
     def trees(self) -> list[str]:
@@ -43,13 +44,15 @@ class V2(Cgroups):
         checked(path)
         os.makedirs(self.root + path, exist_ok=True)
         self._hand_down(path)
-        try:
-            for name, value in _limits(resources, swap=self.swap):
+        for name, value in _limits(resources, swap=self.swap):
+            try:
                 write(f"{self.root}{path}/{name}", value)
-        except OSError as error:
-            raise InvalidInput(
-                f"cgroup {path}", f"the kernel refuses its limits: {error.strerror}", hint="give other limits"
-            ) from error
+            except FileNotFoundError as error:
+                if name.startswith("hugetlb."):
+                    continue  # a controller that the machine lacks limits nothing
+                raise refused(path, name, value, error) from error
+            except OSError as error:
+                raise refused(path, name, value, error) from error
 
     def stats(self, path: str, *, detail: bool = False) -> CgroupStats:
         folder = self.root + checked(path)
@@ -147,23 +150,33 @@ def _limits(asked: Resources, *, swap: bool) -> list[tuple[str, str]]:
     from orlop.runtime.spec import resources
 
     orders: list[tuple[str, str]] = []
-    if asked.cpu_request:
-        orders.append(("cpu.weight", str(weight(resources.shares(asked.cpu_request)))))
-    if asked.cpu_limit:
-        orders.append(("cpu.max", f"{resources.quota(asked.cpu_limit)} {resources.PERIOD}"))
+    shares, quota, period = resources.cpu(asked)
+    if shares:
+        orders.append(("cpu.weight", str(weight(shares))))
+    if quota or period:
+        orders.append(("cpu.max", f"{_or_max(quota or -1)} {period}"))
     if asked.memory_limit:
-        orders.append(("memory.max", str(asked.memory_limit)))
-    if asked.memory_limit and swap:
-        orders.append(("memory.swap.max", str(max(0, (asked.memory_swap or 0) - asked.memory_limit))))
+        orders.append(("memory.max", _or_max(asked.memory_limit)))
+    if swap and asked.memory_limit > 0:
+        alone = asked.memory_swap - asked.memory_limit if asked.memory_swap > 0 else asked.memory_swap
+        orders.append(("memory.swap.max", _or_max(alone)))
+    elif swap and asked.memory_limit < 0:
+        orders.append(("memory.swap.max", "max"))
     if asked.memory_request:
         orders.append(("memory.low", str(asked.memory_request)))
     if asked.pids:
         orders.append(("pids.max", str(asked.pids)))
     if asked.cpuset_cpus:
         orders.append(("cpuset.cpus", asked.cpuset_cpus))
+    if asked.cpuset_mems:
+        orders.append(("cpuset.mems", asked.cpuset_mems))
     for size, limit in sorted(asked.hugepages.items()):
         orders.append((f"hugetlb.{size}.max", str(limit)))
-    return orders
+    return [*orders, *sorted(asked.unified.items())]
+
+
+def _or_max(value: int) -> str:
+    return "max" if value < 0 else str(value)
 
 
 def weight(shares: int) -> int:

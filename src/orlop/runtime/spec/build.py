@@ -35,6 +35,7 @@ class Machine:
     cache: str  # folder for the seccomp profile's text
     systemd: bool = False  # whether systemd makes the cgroups
     swap: bool = True  # whether the kernel accounts swap
+    huge_pages: bool = True  # whether there is a hugetlb controller
 
 
 def config(spec: ContainerSpec, machine: Machine, sources: Mapping[int, str]) -> bytes:

@@ -65,7 +65,6 @@ def cgroup_path(spec: ContainerSpec, *, systemd: bool) -> str:
         raise InvalidInput(f"cgroup {spec.cgroup}", "is no absolute path", hint="write it as /a/b")
     if not systemd:
         return spec.cgroup
-    *above, name = parts[1:]
-    # systemd's slices nest by dashes: a.slice/a-b.slice is called a-b.slice.
-    slices = "-".join(part.removesuffix(".slice").replace("-", "_") for part in above)
-    return f"{slices or 'system'}.slice:orlop:{name}"
+    from orlop.runtime.cgroups import slices
+
+    return slices.for_runtime(spec.cgroup)
