@@ -5,15 +5,25 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from orlop.cri.events import Events
+from orlop.cri.listing import Listing
 from orlop.cri.observer import Observer
+from orlop.cri.pulls import Pulls
+from orlop.cri.rates import Rates
 from orlop.cri.settings import CriSettings
+from orlop.kit.errors import InvalidInput, NotFound
 from orlop.pod.context import Pods
+from orlop.pod.model import Container, Sandbox
+
+_LEAST = 4  # characters of an ID that is cut short
 
 
 class Service:
     """The parts that RPCs work with. Plain attributes, set before the first request; safe for many threads.
 
-    `loop` is the daemon's event loop, for worker threads that have something to do there.
+    `loop` is the daemon's event loop, for worker threads that have something to do there. What is looked up
+    here is what the CRI made: pods that others run on this node are none of the kubelet's business, which
+    would remove what it does not know.
     """
 
     def __init__(
@@ -22,12 +32,71 @@ class Service:
         settings: CriSettings,
         *,
         streaming: Any = None,
-        events: Any = None,
         observer: Observer | None = None,
     ) -> None:
         self.pods = pods
         self.settings = settings
         self.streaming = streaming
-        self.events = events
         self.observer = observer or Observer()
+        self.listing = Listing(pods)
         self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
+        self.events = Events(pods, self.observer)
+        self.pulls = Pulls(pods, self.observer, settings.parallel_pulls)
+        self.rates = Rates()
+
+    async def start(self) -> None:
+        """Before the first request. Raises OSError."""
+        await self.events.start()
+
+    async def stop(self) -> None:
+        """Let nobody wait for what would go on: pulls are cut off, subscriptions end."""
+        await self.pulls.stop()
+        await self.events.stop()
+
+    def sandboxes(self) -> list[Sandbox]:
+        """All pods, oldest first."""
+        return [sandbox for sandbox, _ in self.listing.sandboxes()]
+
+    def containers(self, sandbox_id: str = "") -> list[Container]:
+        """All containers, or those of one pod (its whole ID), oldest first, as they are now."""
+        if sandbox_id:
+            return self.pods.containers(sandbox_id)
+        return [container for container, _ in self.listing.containers()]
+
+    def sandbox(self, identifier: str) -> Sandbox:
+        """The pod of this ID or beginning of one. Raises NotFound, InvalidInput (ambiguous)."""
+        return self.pods.sandbox(self.sandbox_id(identifier))
+
+    def container(self, identifier: str) -> Container:
+        """The container of this ID or beginning of one, as it is now. Raises NotFound, InvalidInput."""
+        return self.pods.container(self.container_id(identifier))
+
+    def sandbox_id(self, identifier: str) -> str:
+        """The whole ID. Raises NotFound, InvalidInput (ambiguous)."""
+        return _there(self.find_sandbox(identifier), "pod sandbox", identifier)
+
+    def container_id(self, identifier: str) -> str:
+        """The whole ID. Raises NotFound, InvalidInput (ambiguous)."""
+        return _there(self.find_container(identifier), "container", identifier)
+
+    def find_sandbox(self, identifier: str) -> str:
+        """The whole ID, "" where there is no such pod. Raises InvalidInput where several begin so."""
+        return self._found("sandboxes", "pod sandbox", identifier)
+
+    def find_container(self, identifier: str) -> str:
+        """The whole ID, "" where there is no such container. Raises InvalidInput where several begin so."""
+        return self._found("containers", "container", identifier)
+
+    def _found(self, table: str, kind: str, identifier: str) -> str:
+        if len(identifier) < _LEAST:
+            return ""
+        found = self.listing.find(table, identifier)
+        if len(found) > 1:
+            raise InvalidInput(f"{kind} {identifier}", f"{len(found)} begin so", hint="give more of the ID")
+        return found[0] if found else ""
+
+
+def _there(found: str, kind: str, identifier: str) -> str:
+    if not found:
+        raise NotFound(f"{kind} {identifier[:80]}", f"no such {kind}", hint="it was removed, or never made")
+    return found

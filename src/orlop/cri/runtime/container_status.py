@@ -10,5 +10,5 @@ from orlop.cri.translate.fields import required
 
 def container_status(service: Service, request: pb.ContainerStatusRequest) -> pb.ContainerStatusResponse:
     """Raises NotFound."""
-    container = service.pods.container(required(request))
+    container = service.container(required(request))
     return pb.ContainerStatusResponse(status=status.container_status(container))

@@ -17,6 +17,7 @@ def create_container(service: Service, request: pb.CreateContainerRequest) -> pb
     """
     if not request.HasField("config") or not request.config.HasField("metadata"):
         raise InvalidInput("CreateContainer", "lacks config or its metadata", hint="send both")
-    sandbox = service.pods.sandbox(required(request))
+    sandbox = service.sandbox(required(request))
     made = create(service.pods, sandbox.id, container_config(request.config, sandbox.config))
+    service.events.publish(made.id, "created")
     return pb.CreateContainerResponse(container_id=made.id)

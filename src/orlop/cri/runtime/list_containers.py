@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from orlop.cri.proto import cri_pb2 as pb
 from orlop.cri.service import Service
-from orlop.cri.translate import status
+from orlop.cri.translate import filters
 
 
 def list_containers(service: Service, request: pb.ListContainersRequest) -> pb.ListContainersResponse:
@@ -14,12 +14,6 @@ def list_containers(service: Service, request: pb.ListContainersRequest) -> pb.L
 
 def containers(service: Service, wanted: pb.ContainerFilter) -> list[pb.Container]:
     """For StreamContainers too."""
-    found = []
-    for container in service.pods.containers(labels=wanted.label_selector):
-        item = status.container_item(container)
-        if not item.id.startswith(wanted.id) or not item.pod_sandbox_id.startswith(wanted.pod_sandbox_id):
-            continue
-        if wanted.HasField("state") and item.state != wanted.state.state:
-            continue
-        found.append(item)
-    return found
+    found = service.listing.containers()
+    passed = {container.id for container in filters.containers([each for each, _ in found], wanted)}
+    return [item for _, item in found if item.id in passed]

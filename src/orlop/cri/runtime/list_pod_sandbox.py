@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from orlop.cri.proto import cri_pb2 as pb
 from orlop.cri.service import Service
-from orlop.cri.translate import status
+from orlop.cri.translate import filters
 
 
 def list_pod_sandbox(service: Service, request: pb.ListPodSandboxRequest) -> pb.ListPodSandboxResponse:
@@ -14,12 +14,6 @@ def list_pod_sandbox(service: Service, request: pb.ListPodSandboxRequest) -> pb.
 
 def pod_sandboxes(service: Service, wanted: pb.PodSandboxFilter) -> list[pb.PodSandbox]:
     """For StreamPodSandboxes too."""
-    found = []
-    for sandbox in service.pods.sandboxes(labels=wanted.label_selector):
-        item = status.sandbox_item(sandbox)
-        if not item.id.startswith(wanted.id):
-            continue
-        if wanted.HasField("state") and item.state != wanted.state.state:
-            continue
-        found.append(item)
-    return found
+    found = service.listing.sandboxes()
+    passed = {sandbox.id for sandbox in filters.sandboxes([each for each, _ in found], wanted)}
+    return [item for _, item in found if item.id in passed]

@@ -12,5 +12,5 @@ from orlop.cri.translate.fields import required
 
 def pod_sandbox_status(service: Service, request: pb.PodSandboxStatusRequest) -> pb.PodSandboxStatusResponse:
     """Raises NotFound."""
-    sandbox = service.pods.sandbox(required(request))
+    sandbox = service.sandbox(required(request))
     return pb.PodSandboxStatusResponse(status=status.sandbox_status(sandbox), timestamp=time.time_ns())

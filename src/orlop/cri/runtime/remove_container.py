@@ -10,5 +10,8 @@ from orlop.pod.remove_container import remove_container as remove
 
 def remove_container(service: Service, request: pb.RemoveContainerRequest) -> pb.RemoveContainerResponse:
     """It is gone afterwards, killed where it ran; one that is gone is fine."""
-    remove(service.pods, required(request), force=True)
+    found = service.find_container(required(request))
+    if found:
+        with service.events.deleting(found):
+            remove(service.pods, found, force=True)
     return pb.RemoveContainerResponse()

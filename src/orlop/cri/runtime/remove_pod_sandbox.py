@@ -10,5 +10,8 @@ from orlop.pod.remove_sandbox import remove_sandbox
 
 def remove_pod_sandbox(service: Service, request: pb.RemovePodSandboxRequest) -> pb.RemovePodSandboxResponse:
     """It and its containers are gone afterwards, running ones killed; one that is gone is fine."""
-    remove_sandbox(service.pods, required(request))
+    found = service.find_sandbox(required(request))
+    if found:
+        with service.events.deleting(found):
+            remove_sandbox(service.pods, found)
     return pb.RemovePodSandboxResponse()

@@ -14,4 +14,6 @@ def run_pod_sandbox(service: Service, request: pb.RunPodSandboxRequest) -> pb.Ru
     if not request.HasField("config") or not request.config.HasField("metadata"):
         raise InvalidInput("RunPodSandbox", "lacks config or its metadata", hint="send both")
     sandbox = run_sandbox(service.pods, sandbox_config(request.config, request.runtime_handler))
+    service.events.publish(sandbox.id, "created")
+    service.events.publish(sandbox.id, "started")
     return pb.RunPodSandboxResponse(pod_sandbox_id=sandbox.id)

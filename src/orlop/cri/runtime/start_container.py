@@ -10,5 +10,7 @@ from orlop.pod.start_container import start_container as start
 
 def start_container(service: Service, request: pb.StartContainerRequest) -> pb.StartContainerResponse:
     """It runs afterwards. Raises NotFound, Conflict (it has ended)."""
-    start(service.pods, required(request))
+    identifier = service.container_id(required(request))
+    start(service.pods, identifier)
+    service.events.publish(identifier, "started")
     return pb.StartContainerResponse()

@@ -10,5 +10,7 @@ from orlop.pod.stop_container import stop_container as stop
 
 def stop_container(service: Service, request: pb.StopContainerRequest) -> pb.StopContainerResponse:
     """Its stop signal, `timeout` seconds, SIGKILL (at once with 0); one that has ended or is gone is fine."""
-    stop(service.pods, required(request), timeout=max(0, request.timeout))
+    found = service.find_container(required(request))
+    if found:
+        stop(service.pods, found, timeout=max(0, request.timeout))
     return pb.StopContainerResponse()

@@ -10,5 +10,8 @@ from orlop.pod.stop_sandbox import stop_sandbox
 
 def stop_pod_sandbox(service: Service, request: pb.StopPodSandboxRequest) -> pb.StopPodSandboxResponse:
     """Its containers are killed and its network is left; one that is stopped or gone is fine."""
-    stop_sandbox(service.pods, required(request), timeout=0)
+    found = service.find_sandbox(required(request))
+    if found:
+        stop_sandbox(service.pods, found, timeout=0)
+        service.events.publish(found, "stopped")
     return pb.StopPodSandboxResponse()

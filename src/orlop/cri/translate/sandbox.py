@@ -13,6 +13,7 @@ from orlop.network.model import PortMapping
 from orlop.pod.model import DNS, SandboxConfig
 from orlop.runtime.model import IDMapping
 
+MANAGER = "cri"  # whose the pods are that are made here
 _PROTOCOLS = {pb.TCP: "tcp", pb.UDP: "udp", pb.SCTP: "sctp"}
 _HIGHEST_PORT = 65535
 _IDS = 2**32 - 1
@@ -60,6 +61,7 @@ def sandbox_config(asked: pb.PodSandboxConfig, handler: str) -> SandboxConfig:
         gid_mappings=gids,
         overhead=resources.resources(linux.overhead, subject),
         privileged=security.privileged,
+        manager=MANAGER,
     )
 
 

@@ -1,0 +1,138 @@
+"""The pods and containers of the CRI as values and messages, as they are now, also where there are hundreds.
+
+What was decoded once is kept as long as its row stays the same. Whether a container's process still runs is
+asked of all of them at once, by their pidfds, instead of by a file in /proc each.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import sqlite3
+import threading
+from collections.abc import Iterable
+
+from orlop.cri.proto import cri_pb2 as pb
+from orlop.cri.translate import status
+from orlop.cri.translate.sandbox import MANAGER
+from orlop.pod import refresh
+from orlop.pod.context import Pods, as_container, as_sandbox
+from orlop.pod.model import Container, Sandbox
+from orlop.pod.records import CREATED, RUNNING, STARTING
+
+_MADE = "state <> 'creating'"
+_ID_LENGTH = 64
+
+
+class Listing:
+    """Contract: safe for many threads; what it keeps is bounded by what there is."""
+
+    def __init__(self, pods: Pods) -> None:
+        self._pods = pods
+        self._living = _Living()
+        self._mine: dict[str, bool] = {}
+        self._sandboxes: dict[str, tuple[sqlite3.Row, Sandbox, pb.PodSandbox]] = {}
+        self._containers: dict[str, tuple[sqlite3.Row, Container, pb.Container]] = {}
+
+    def sandboxes(self) -> list[tuple[Sandbox, pb.PodSandbox]]:
+        """All pods, oldest first."""
+        kept = {}
+        for row in self._pods.records.rows("sandboxes", _MADE):
+            known = self._sandboxes.get(row["id"])
+            if known is None or known[0] != row:
+                sandbox = as_sandbox(row)
+                known = (row, sandbox, status.sandbox_item(sandbox))
+            kept[row["id"]] = known
+        self._sandboxes = kept
+        self._mine = {identifier: _is_mine(known[1]) for identifier, known in kept.items()}
+        return [(known[1], known[2]) for known in kept.values() if _is_mine(known[1])]
+
+    def containers(self) -> list[tuple[Container, pb.Container]]:
+        """All containers of those pods, oldest first."""
+        rows = self._pods.records.rows("containers", _MADE)
+        living = self._living.among(rows)
+        kept = {}
+        for row in rows:
+            if not self._belongs(row["sandbox_id"]):
+                continue
+            if row["state"] in (RUNNING, CREATED, STARTING) and row["id"] not in living:
+                row = refresh.refreshed(self._pods, row)
+            known = self._containers.get(row["id"])
+            if known is None or known[0] != row:
+                container = as_container(row)
+                known = (row, container, status.container_item(container))
+            kept[row["id"]] = known
+        self._containers = kept
+        return [(known[1], known[2]) for known in kept.values()]
+
+    def find(self, table: str, identifier: str) -> list[str]:
+        """The IDs of the CRI's objects that are this, or begin with it."""
+        if self._pods.records.row(table, identifier) is not None:
+            found = [identifier]
+        elif len(identifier) >= _ID_LENGTH:
+            return []
+        else:
+            where = "substr(id, 1, ?) = ?"
+            found = [
+                row["id"] for row in self._pods.records.rows(table, where, (len(identifier), identifier))
+            ]
+        if table == "sandboxes":
+            return [each for each in found if self._belongs(each)]
+        rows = (self._pods.records.row(table, each) for each in found)
+        return [row["id"] for row in rows if row is not None and self._belongs(row["sandbox_id"])]
+
+    def _belongs(self, sandbox_id: str) -> bool:
+        known = self._mine.get(sandbox_id)
+        if known is None:
+            row = self._pods.records.row("sandboxes", sandbox_id)
+            known = row is not None and _is_mine(as_sandbox(row))
+            if row is not None:
+                self._mine[sandbox_id] = known
+        return known
+
+
+class _Living:
+    """The first processes of containers, held by pidfd: of these and of no others, even if a PID comes again."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._held: dict[tuple[int, int], int] = {}  # (PID, its start) -> descriptor
+        self._poll = select.poll()
+
+    def among(self, rows: Iterable[sqlite3.Row]) -> set[str]:
+        """The IDs of the containers whose process is known to run."""
+        wanted = {
+            (row["pid"], row["pid_start"]): row["id"] for row in rows if row["state"] in (RUNNING, CREATED)
+        }
+        with self._lock:
+            for key in self._held.keys() - wanted.keys():
+                self._drop(key)
+            for key in wanted.keys() - self._held.keys():
+                self._take(key)
+            ended = {descriptor for descriptor, _ in self._poll.poll(0)}
+            return {wanted[key] for key, descriptor in self._held.items() if descriptor not in ended}
+
+    def _take(self, key: tuple[int, int]) -> None:
+        pid, started = key
+        if pid <= 0:
+            return
+        try:
+            descriptor = os.pidfd_open(pid)
+        except OSError:
+            return
+        if not refresh.alive(pid, started):
+            os.close(descriptor)
+            return
+        self._held[key] = descriptor
+        self._poll.register(descriptor, select.POLLIN)
+
+    def _drop(self, key: tuple[int, int]) -> None:
+        descriptor = self._held.pop(key)
+        self._poll.unregister(descriptor)
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
+
+
+def _is_mine(sandbox: Sandbox) -> bool:
+    return sandbox.config.manager == MANAGER
