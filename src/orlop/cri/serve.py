@@ -38,6 +38,7 @@ async def serve(
     with _signals(stop.set), socket.own(path):
         pods = await in_thread(Pods, node, config)
         service = Service(pods, settings)
+        await service.start()
         server = Server(service, f"unix:{path}")
         _bind(server, path, settings)
         await server.start()
@@ -45,6 +46,7 @@ async def serve(
         ready(path)
         await stop.wait()
         _log.info("ending; containers go on running")
+        await service.stop()
         return await server.stop()
 
 

@@ -140,8 +140,9 @@ class Server:
         codec = (rpc.request.FromString, rpc.response.SerializeToString)
         if rpc.stream:
 
-            def streamed(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
-                return self._stream(rpc, request, context)
+            async def streamed(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
+                async for message in self._stream(rpc, request, context):  # gRPC looks for a generator
+                    yield message
 
             return grpc.unary_stream_rpc_method_handler(streamed, *codec)
 

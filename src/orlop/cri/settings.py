@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from orlop.kit import limits
+from orlop.kit.errors import InvalidInput
 from orlop.kit.value import dataclass
 
 
@@ -11,8 +13,17 @@ class CriSettings:
 
     `listen` is `unix:///ABSOLUTE/PATH`; "" is `orlop.sock` in the node's state folder. Whoever may connect to
     the socket is root on this machine: `socket_mode` is octal, `socket_group` a name or a number.
+    `pinned_images` are names, IDs, or patterns with `*`, of images that are never removed.
+
+    Raises InvalidInput.
     """
 
     listen: str = ""
     socket_mode: str = "0660"
     socket_group: str = "root"
+    parallel_pulls: int = limits.CRI_PULLS
+    pinned_images: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.parallel_pulls < 1:
+            raise InvalidInput("[cri] parallel_pulls", f"is {self.parallel_pulls}", hint="give it 1 or more")

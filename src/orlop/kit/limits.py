@@ -103,6 +103,10 @@ CRI_MESSAGE = 16 * MIB  # one request or answer, as the kubelet has it
 CRI_REQUESTS = 1024  # under way at the same time; more are refused at once (RESOURCE_EXHAUSTED)
 CRI_QUERY_THREADS = 8  # lists and statuses, which must not queue behind slow work ...
 CRI_WORKER_THREADS = 256  # ... such as stops, each of which waits in a thread of its own
+CRI_PULLS = 5  # images pulled at the same time; more wait their turn
+CRI_BATCH = 200  # items in one message of a stream of lists
+CRI_EVENTS = 1000  # waiting for one subscriber; one that is slower is cut off
+CRI_DISK_AGE = 10.0  # seconds that the count of what a container wrote may be old
 CRI_SHUTDOWN = 10.0  # requests under way may take this long when the daemon ends
 
 # NRI plugins
@@ -131,3 +135,15 @@ STREAM_THREADS = 16  # blocking calls of the streaming server at the same time
 SPDY_STREAMS = 1024  # open at the same time in one connection
 SPDY_CONTROL = 64 * KIB  # one control frame
 SPDY_HEADERS = 64 * KIB  # one header block, unpacked
+
+# The CRI daemon and its operators
+COLLECT_INTERVAL = 300.0  # between two looks for what interrupted work left
+COLLECT_PATIENCE = 10.0  # a look waits so long for a moment without requests
+COLLECT_LAYER_AGE = 3600.0  # layers of an interrupted pull are kept so long for the next one
+METRICS_CONNECTIONS = 32  # at the same time
+METRICS_REQUEST = 16 * KIB  # request line and headers
+METRICS_TIME = 10.0  # for a request to arrive, and for its answer to be taken
+TRACE_QUEUE = 2048  # spans that wait for the collector; more are dropped
+TRACE_FLUSH = 2.0  # for the last spans, when the daemon ends
+RELAY_CONNECTIONS = 1024  # through a socket that systemd passed
+RELAY_BUFFER = 256 * KIB  # of one of them, in each direction

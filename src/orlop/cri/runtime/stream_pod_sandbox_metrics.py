@@ -1,0 +1,18 @@
+"""StreamPodSandboxMetrics: ListPodSandboxMetrics in parts."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from orlop.cri.batches import batches
+from orlop.cri.proto import cri_pb2 as pb
+from orlop.cri.runtime.list_pod_sandbox_metrics import listed
+from orlop.cri.service import Service
+from orlop.kit.tasks import in_thread
+
+
+async def stream_pod_sandbox_metrics(
+    service: Service, request: pb.StreamPodSandboxMetricsRequest
+) -> AsyncIterator[pb.StreamPodSandboxMetricsResponse]:
+    for part in batches(await in_thread(listed, service)):
+        yield pb.StreamPodSandboxMetricsResponse(pod_sandbox_metrics=part)
