@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 
 from orlop.kit import locks, process
 from orlop.kit.errors import InvalidInput
+from tools.builds import debian
 from tools.builds.table import PROGRAMS, Build
 
 CACHE = Path(os.environ.get("ORLOP_BUILD_CACHE", "/var/cache/orlop-tests/go"))
@@ -21,10 +22,29 @@ _SECONDS = 30 * 60
 
 def program(name: str) -> Path:
     """The program of this name in the table. The first time takes seconds (etcd) to minutes (kubelet)."""
+    if name in _OTHERS:
+        return _cached(*_OTHERS[name])
     if name not in PROGRAMS:
         raise InvalidInput(f"program {name}", "is not in the table", hint=f"one of {', '.join(PROGRAMS)}")
     build = PROGRAMS[name]
     return _cached(f"{name}-{build.version}", lambda target: _build(build, target))
+
+
+def _pinns(target: Path) -> None:
+    """CRI-O's helper that makes namespaces, a C program in its module."""
+    crio = PROGRAMS["crio"]
+    with TemporaryDirectory() as scratch:
+        _go(Path(scratch), "mod", "init", "orlop.invalid/build")
+        source = _download(Path(scratch), crio.module, crio.version) / "pinns" / "src"
+        files = [str(path) for path in sorted(source.glob("*.c"))]
+        process.run(["gcc", "-O2", "-std=gnu99", *files, "-o", str(target)], timeout=_SECONDS)
+
+
+#: What is not built by Go: name -> (name of the cached file, how to make it).
+_OTHERS: dict[str, tuple[str, Callable[[Path], object]]] = {
+    "crun": ("crun-trixie", debian.crun),
+    "pinns": (f"pinns-{PROGRAMS['crio'].version}", _pinns),
+}
 
 
 def local(name: str, folder: Path) -> Path:
