@@ -15,7 +15,7 @@ TYPE_CHECKING = False  # as typing's, without importing typing
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from orlop.runtime.exec import ExecResult
+    from orlop.runtime.exec import ExecResult, Started
 
 
 def exec_sync(
@@ -29,16 +29,18 @@ def exec_sync(
     cwd: str = "",
     user: str = "",
     output_limit: int = limits.EXEC_OUTPUT,
+    cut: bool = False,
 ) -> ExecResult:
     """Run `args` to its end in the container and return what it said.
 
     It has the container's environment, folder and user unless others are given. After `timeout` seconds it
-    is killed (`timed_out`). Raises NotFound, Conflict (the container does not run), LimitExceeded.
+    is killed (`timed_out`). Output beyond the limit is an error, or dropped with `cut`. Raises NotFound,
+    Conflict (the container does not run), LimitExceeded.
     """
     row = running(pods, name)
     process = _process(row, args, env, cwd, terminal=False, stdin=bool(stdin))
     return pods.engine.exec_sync(
-        row["id"], process, timeout=timeout, stdin=stdin, user=user, output_limit=output_limit
+        row["id"], process, timeout=timeout, stdin=stdin, user=user, output_limit=output_limit, cut=cut
     )
 
 
@@ -62,6 +64,27 @@ def exec_attached(
     row = running(pods, name)
     process = _process(row, args, env, cwd, terminal=terminal, stdin=stdin is not None)
     return pods.engine.exec_attached(row["id"], process, stdin, stdout, stderr, terminal, user=user)
+
+
+def exec_started(
+    pods: Pods,
+    name: str,
+    args: Sequence[str],
+    *,
+    stdin: int | None,
+    stdout: int | None,
+    stderr: int | None,
+    terminal: bool = False,
+) -> Started:
+    """Begin `args` in the container with these descriptors as its streams (None: /dev/null).
+
+    The caller waits for it, and closes it. Raises NotFound, Conflict (the container does not run).
+    """
+    from orlop.runtime.exec import exec_started as begin
+
+    row = running(pods, name)
+    process = _process(row, args, (), "", terminal=terminal, stdin=stdin is not None)
+    return begin(pods.engine, row["id"], process, stdin, stdout, stderr, tty=terminal)
 
 
 def running(pods: Pods, name: str) -> sqlite3.Row:

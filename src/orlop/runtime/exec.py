@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from orlop.runtime.model import Process
 
 _CHUNK = 64 * limits.KIB
+_PIPE = 64 * limits.KIB  # what a pipe holds at most, pipe(7)
 _KILL_ROUNDS = 200
 _PAUSE = 0.01
 _SIGKILL = 9  # the module signal costs 1 ms of `orlop run`
@@ -49,13 +50,15 @@ def exec_sync(
     stdin: bytes = b"",
     user: str = "",
     output_limit: int = limits.EXEC_OUTPUT,
+    cut: bool = False,
 ) -> ExecResult:
     """Run `asked` to its end and return what it said.
 
     It has the container's environment (with `asked.env` over it), folder and user where none are given.
     After `timeout` seconds it is killed with all that it started; the container goes on. Returns when the
-    process itself has ended: what it left in the background is not waited for. Raises Conflict (the
-    container does not run), CommandNotFound, CommandDenied, LimitExceeded (killed likewise).
+    process itself has ended: what it left in the background is not waited for. Output beyond the limit is
+    an error, or dropped with `cut`. Raises Conflict (the container does not run), CommandNotFound,
+    CommandDenied, LimitExceeded (killed likewise).
     """
     call = _Call(engine, identifier, asked, user, terminal=False)
     with contextlib.ExitStack() as stack:
@@ -67,7 +70,7 @@ def exec_sync(
         try:
             os.close(out_end)
             os.close(err_end)
-            timed_out, collected = _collect(child, out, err, timeout, output_limit)
+            timed_out, collected = _collect(child, (out, err), timeout, output_limit, cut)
         except BaseException:
             call.kill(child)
             raise
@@ -285,15 +288,15 @@ def _input(data: bytes, stack: contextlib.ExitStack) -> int | None:
 
 
 def _collect(
-    child: process.Child, out: int, err: int, timeout: float | None, limit: int
+    child: process.Child, streams: tuple[int, int], timeout: float | None, limit: int, cut: bool
 ) -> tuple[bool, dict[int, bytearray]]:
     """What both streams said until the child ended; whether it was too slow."""
-    collected = {out: bytearray(), err: bytearray()}
+    collected = {descriptor: bytearray() for descriptor in streams}
     deadline = None if timeout is None else time.monotonic() + timeout
     poller = select.poll()
     ended = os.pidfd_open(child.pid)
     try:
-        for descriptor in (out, err, ended):
+        for descriptor in (*streams, ended):
             poller.register(descriptor, select.POLLIN)
         while True:
             left = None if deadline is None else (deadline - time.monotonic()) * 1000
@@ -301,36 +304,35 @@ def _collect(
             if not ready:
                 return True, collected
             for descriptor, _ in ready:
-                if descriptor != ended and _read(descriptor, collected, limit):
+                if descriptor != ended and _read(descriptor, collected, limit, cut):
                     poller.unregister(descriptor)
             if any(descriptor == ended for descriptor, _ in ready):
-                _drain(collected, limit)
+                for descriptor in streams:
+                    _drain(descriptor, collected, limit, cut)
                 return False, collected
     finally:
         os.close(ended)
 
 
-def _read(descriptor: int, collected: dict[int, bytearray], limit: int) -> bool:
+def _read(descriptor: int, collected: dict[int, bytearray], limit: int, cut: bool) -> bool:
     """Take what is there; True at the end of the stream."""
     try:
         data = os.read(descriptor, _CHUNK)
     except BlockingIOError:
         return False
-    collected[descriptor] += data
-    if sum(map(len, collected.values())) > limit:
+    room = limit - sum(map(len, collected.values()))
+    if len(data) > room and not cut:
         raise LimitExceeded("exec", f"more than {limit} bytes of output", hint="write it to a file instead")
+    collected[descriptor] += data[: max(0, room)]
     return not data
 
 
-def _drain(collected: dict[int, bytearray], limit: int) -> None:
-    for descriptor in collected:
-        with contextlib.suppress(BlockingIOError):
-            while data := os.read(descriptor, _CHUNK):
-                collected[descriptor] += data
-                if sum(map(len, collected.values())) > limit:
-                    raise LimitExceeded(
-                        "exec", f"more than {limit} bytes of output", hint="write it to a file instead"
-                    )
+def _drain(descriptor: int, collected: dict[int, bytearray], limit: int, cut: bool) -> None:
+    """Take what the ended process left in the pipe, not what others still write into it."""
+    for _ in range(_PIPE // _CHUNK + 1):
+        before = len(collected[descriptor])
+        if _read(descriptor, collected, limit, cut) or len(collected[descriptor]) == before:
+            return
 
 
 def _family(first: int) -> set[int]:
