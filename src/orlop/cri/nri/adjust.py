@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from orlop.cri.nri import resources
 from orlop.cri.nri.collect import STAGES, unmarked
 from orlop.cri.nri.errors import BadAdjustment
 from orlop.cri.nri.proto import nri_pb2 as pb
+from orlop.runtime.cdi import apply
 from orlop.runtime.model import ContainerSpec, Device, Hook, Mount, Namespaces
 
 _NAMESPACES = ("network", "ipc", "uts", "pid", "cgroup", "user")
@@ -18,14 +19,13 @@ _BIND = ("bind", "rbind")
 _INFINITY = 2**63  # of a limit: what is not less is RLIM_INFINITY
 _READ, _WRITE = 0o444, 0o222
 
-#: Gives a specification the CDI devices of these names. Raises NotFound, InvalidInput.
-Inject = Callable[[ContainerSpec, tuple[str, ...]], ContainerSpec]
 
+def adjusted(spec: ContainerSpec, asked: pb.ContainerAdjustment, cdi: tuple[str, ...]) -> ContainerSpec:
+    """The specification with the adjustment; `cdi` are the folders of devices' descriptions.
 
-def adjusted(spec: ContainerSpec, asked: pb.ContainerAdjustment, inject: Inject) -> ContainerSpec:
-    """The specification with the adjustment. Raises BadAdjustment, and what `inject` raises."""
-    if asked.CDI_devices:
-        spec = inject(spec, tuple(device.name for device in asked.CDI_devices))
+    Raises BadAdjustment, and what `cdi.apply` raises.
+    """
+    spec = apply.apply(spec, tuple(device.name for device in asked.CDI_devices), cdi)
     linux = asked.linux
     limits = linux.resources
     if limits.blockio_class.value:

@@ -1,0 +1,238 @@
+"""The Node Resource Interface as the verbs of `pod` meet it: their hooks, handed to the plugins.
+
+The hooks run in worker threads; plugins live on the loop. Where there is no plugin a hook costs a look.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import logging
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
+
+from google.protobuf.message import Message
+
+from orlop.cri.nri import describe, resources
+from orlop.cri.nri.adjust import adjusted
+from orlop.cri.nri.plugins import Plugins
+from orlop.cri.nri.proto import nri_pb2 as pb
+from orlop.cri.nri.settings import NriSettings
+from orlop.cri.nri.updates import Updater
+from orlop.kit import limits
+from orlop.kit.errors import OrlopError, TimedOut
+from orlop.pod.context import Pods
+from orlop.pod.hooks import Hooks
+from orlop.pod.model import Container, Sandbox
+from orlop.runtime.model import ContainerSpec, Resources
+
+_T = TypeVar("_T")
+_log = logging.getLogger(__name__)
+
+
+class Nri(Hooks):
+    """Give it to `Pods.hooks` after `start`. `start` and `stop` on the loop, hooks in any other thread."""
+
+    def __init__(self, pods: Pods, settings: NriSettings) -> None:
+        self._pods = pods
+        self._settings = settings
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._updater = Updater(pods)
+        self._plugins: Plugins | None = None
+        #: On their way, so not among the records' yet: a plugin that joins meanwhile hears of them.
+        self._starting: dict[str, Sandbox] = {}
+        self._creating: dict[str, tuple[Container, ContainerSpec]] = {}
+        #: What plugins know and have not been told the end of.
+        self._live: set[str] = set()
+
+    async def start(self) -> None:
+        """Start the installed plugins and listen. What goes wrong with a plugin is logged."""
+        if self._settings.enable:
+            self._loop = asyncio.get_running_loop()
+            self._plugins = Plugins(self._settings, self._state, self._wanted)
+            await self._plugins.start()
+
+    async def stop(self) -> None:
+        """Plugins are disconnected, those started here ended; from now on the hooks do nothing."""
+        plugins, self._plugins = self._plugins, None
+        if plugins is not None:
+            await plugins.stop()
+        self._updater.close()
+
+    # Pods
+
+    def run_sandbox(self, sandbox: Sandbox) -> None:
+        self._starting[sandbox.id] = sandbox
+        if self._is_heard:
+            self._live.add(sandbox.id)
+            request = pb.RunPodSandboxRequest(pod=self._pod(sandbox))
+            self._ask(pb.RUN_POD_SANDBOX, request, pb.RunPodSandboxResponse)
+
+    def update_sandbox(self, sandbox: Sandbox, overhead: Resources, limits: Resources) -> None:
+        if self._is_heard:
+            request = pb.UpdatePodSandboxRequest(
+                pod=self._pod(sandbox),
+                overhead_linux_resources=resources.message(overhead),
+                linux_resources=resources.message(limits),
+            )
+            self._ask(pb.UPDATE_POD_SANDBOX, request, pb.UpdatePodSandboxResponse)
+
+    def updated_sandbox(self, sandbox: Sandbox) -> None:
+        if self._is_heard:
+            request = pb.PostUpdatePodSandboxRequest(pod=self._pod(sandbox))
+            self._tell(pb.POST_UPDATE_POD_SANDBOX, request, pb.PostUpdatePodSandboxResponse)
+
+    def stop_sandbox(self, sandbox: Sandbox) -> None:
+        if self._is_heard and sandbox.id in self._live:
+            self._live.discard(sandbox.id)
+            request = pb.StopPodSandboxRequest(pod=self._pod(sandbox))
+            self._tell(pb.STOP_POD_SANDBOX, request, pb.StopPodSandboxResponse)
+
+    def remove_sandbox(self, sandbox: Sandbox) -> None:
+        self._starting.pop(sandbox.id, None)
+        if self._is_heard:
+            self.stop_sandbox(sandbox)
+            request = pb.RemovePodSandboxRequest(pod=self._pod(sandbox))
+            self._tell(pb.REMOVE_POD_SANDBOX, request, pb.RemovePodSandboxResponse)
+        self._live.discard(sandbox.id)
+
+    # Containers
+
+    def create_container(self, sandbox: Sandbox, container: Container, spec: ContainerSpec) -> ContainerSpec:
+        self._creating[container.id] = container, spec
+        plugins = self._plugins
+        if plugins is None or not self._is_heard:
+            return spec
+        self._live.add(container.id)
+        shown = self._new(container, spec)
+        made = self._wait(plugins.create(self._pod(sandbox), shown))
+        self._updater.apply(made.updates.others(), made.updates.evict)
+        return adjusted(spec, made.adjust, self._pods.engine.settings.cdi_spec_dirs)
+
+    def created_container(self, sandbox: Sandbox, container: Container) -> None:
+        self._creating.pop(container.id, None)
+        if self._is_heard:
+            request = pb.PostCreateContainerRequest(
+                pod=self._pod(sandbox), container=self._container(container)
+            )
+            self._tell(pb.POST_CREATE_CONTAINER, request, pb.PostCreateContainerResponse)
+
+    def start_container(self, sandbox: Sandbox, container: Container) -> None:
+        if self._is_heard:
+            request = pb.StartContainerRequest(pod=self._pod(sandbox), container=self._container(container))
+            self._ask(pb.START_CONTAINER, request, pb.StartContainerResponse)
+
+    def started_container(self, sandbox: Sandbox, container: Container) -> None:
+        if self._is_heard:
+            request = pb.PostStartContainerRequest(
+                pod=self._pod(sandbox), container=self._container(container)
+            )
+            self._tell(pb.POST_START_CONTAINER, request, pb.PostStartContainerResponse)
+
+    def update_container(self, sandbox: Sandbox, container: Container, limits: Resources) -> Resources:
+        plugins = self._plugins
+        if plugins is None or not self._is_heard:
+            return limits
+        pod, shown = self._pod(sandbox), self._container(container)
+        made = self._wait(plugins.update(pod, shown, resources.message(limits)))
+        self._updater.apply(made.others(container.id), made.evict)
+        return resources.changed(limits, made.of(container.id))
+
+    def updated_container(self, sandbox: Sandbox, container: Container) -> None:
+        if self._is_heard:
+            request = pb.PostUpdateContainerRequest(
+                pod=self._pod(sandbox), container=self._container(container)
+            )
+            self._tell(pb.POST_UPDATE_CONTAINER, request, pb.PostUpdateContainerResponse)
+
+    def stopped_container(self, sandbox: Sandbox, container: Container) -> None:
+        plugins = self._plugins
+        if plugins is None or not self._is_heard or container.id not in self._live:
+            return
+        self._live.discard(container.id)
+        try:
+            made = self._wait(plugins.stopped(self._pod(sandbox), self._container(container)))
+        except OrlopError as error:
+            _log.warning("%s", error)
+            return
+        self._updater.apply(made.others())
+
+    def remove_container(self, sandbox: Sandbox, container: Container) -> None:
+        self._creating.pop(container.id, None)
+        if self._is_heard:
+            self.stopped_container(sandbox, container)
+            request = pb.RemoveContainerRequest(pod=self._pod(sandbox), container=self._container(container))
+            self._tell(pb.REMOVE_CONTAINER, request, pb.RemoveContainerResponse)
+        self._live.discard(container.id)
+
+    def exited(self, container_id: str) -> None:
+        """It has ended of itself. For whoever watches exits; once told, a later stop is not told again."""
+        if self._is_heard and container_id in self._live:
+            self._pods.tell("stopped_container", self._pods.container(container_id).sandbox_id, container_id)
+
+    # Between the threads and the loop
+
+    @property
+    def _is_heard(self) -> bool:
+        plugins = self._plugins
+        return plugins is not None and plugins.active and not self._updater.is_mine
+
+    def _ask(self, event: int, request: Message, answer: type[Message]) -> None:
+        """Raises what the plugins' refusals are."""
+        if self._plugins is not None:
+            self._wait(self._plugins.tell(event, request, answer))
+
+    def _tell(self, event: int, request: Message, answer: type[Message]) -> None:
+        try:
+            self._ask(event, request, answer)
+        except OrlopError as error:
+            _log.warning("%s", error)
+
+    def _wait(self, work: Coroutine[Any, Any, _T]) -> _T:
+        assert self._loop is not None, "start() comes before"
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result(limits.NRI_WAIT)
+        except concurrent.futures.TimeoutError as error:
+            future.cancel()
+            raise TimedOut(
+                "NRI", f"plugins kept it waiting for {limits.NRI_WAIT:g} s", hint="see their logs"
+            ) from error
+
+    async def _wanted(
+        self, updates: Sequence[pb.ContainerUpdate], evictions: Sequence[pb.ContainerEviction]
+    ) -> list[pb.ContainerUpdate]:
+        """What a plugin wants of its own accord; the failures."""
+        return await asyncio.wrap_future(self._updater.submit(updates, evictions))
+
+    # What plugins are shown
+
+    def _state(self) -> tuple[list[pb.PodSandbox], list[pb.Container]]:
+        sandboxes = {sandbox.id: sandbox for sandbox in self._pods.sandboxes()}
+        for identifier, sandbox in tuple(self._starting.items()):
+            if self._pods.records.row("sandboxes", identifier) is None:
+                self._starting.pop(identifier, None)
+            sandboxes.setdefault(identifier, sandbox)
+        found = [
+            container for container in self._pods.containers() if container.state in ("created", "running")
+        ]
+        shown = [self._container(container) for container in found]
+        there = {container.id for container in found}
+        shown += [
+            self._new(container, spec)
+            for container, spec in tuple(self._creating.values())
+            if container.id not in there
+        ]
+        self._live |= {*sandboxes, *(container.id for container in shown)}
+        return [self._pod(sandbox) for sandbox in sandboxes.values()], shown
+
+    def _pod(self, sandbox: Sandbox) -> pb.PodSandbox:
+        return describe.pod(self._pods, sandbox)
+
+    def _container(self, container: Container) -> pb.Container:
+        return describe.container(self._pods, container)
+
+    def _new(self, container: Container, spec: ContainerSpec) -> pb.Container:
+        """One that is being made, by what it is to be."""
+        config = self._pods.engine.preview(spec)
+        return describe.container(self._pods, container, config, state=pb.CONTAINER_UNKNOWN)
