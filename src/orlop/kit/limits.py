@@ -71,6 +71,9 @@ CONTAINERS_PER_POD = 64
 SHM_SIZE = 64 * MIB  # /dev/shm of a pod
 EXIT_RECORD = 5.0  # conmon writes the exit code this soon after the last process is gone, or never
 KILL_WAIT = 10.0  # from SIGKILL to the end of every process
+CDI_FILES = 256  # descriptions of devices in one folder
+CDI_FILE_SIZE = 4 * MIB
+CDI_ENTRIES = 4096  # devices of one file, or changes that a container's devices ask for
 COPY_ENTRIES = 2_000_000  # files in one `cp`
 
 # Supervisor
@@ -116,6 +119,7 @@ NRI_PLUGINS = 64  # connected or connecting at the same time
 NRI_UPDATES = 10_000  # of other containers, in one answer of a plugin
 NRI_UPDATE_WAIT = 5.0  # a request waits so long for the updates of others that a plugin wants with it
 NRI_SHUTDOWN = 2.0  # for a plugin to take leave, then for its process to end
+NRI_WAIT = 120.0  # a request waits so long for all plugins together, each with its own time
 NRI_CONFIG_SIZE = 1 * MIB  # the configuration that a plugin is given
 
 # Streaming (exec, attach and port-forward of the CRI)
