@@ -105,6 +105,11 @@ def create(
     """
     identifier = str(row["id"])
     spec = container.spec(pods, identifier, sandbox_id, pod, config, process, root)
+    if config.cdi_devices or any(key.startswith("cdi.k8s.io/") for key in config.annotations):
+        from orlop.runtime.cdi import apply as cdi
+
+        names = cdi.asked(config.cdi_devices, config.annotations)
+        spec = cdi.apply(spec, names, pods.engine.settings.cdi_spec_dirs)
     if pods.hooks is not None:
         about = as_sandbox(pods.sandbox_row(sandbox_id)), as_container(pods.container_row(identifier))
         spec = pods.hooks.create_container(*about, spec)

@@ -10,13 +10,15 @@ from orlop.kit.errors import InvalidInput, NotFound
 from orlop.kit.value import dataclass
 from orlop.runtime.model import ContainerSpec, Device
 
+_DEFAULT_MODE = 0o666
+
 
 @dataclass(frozen=True)
 class Node:
     """A device node as the machine has it."""
 
     path: str
-    kind: str  # "c" or "b"
+    kind: str  # "c", "b" or "p"
     major: int
     minor: int
     mode: int
@@ -61,8 +63,7 @@ def nodes(devices: list[Node]) -> list[dict[str, object]]:
         {
             "path": node.path,
             "type": node.kind,
-            "major": node.major,
-            "minor": node.minor,
+            **({} if node.kind == "p" else {"major": node.major, "minor": node.minor}),
             "fileMode": node.mode,
             "uid": node.uid,
             "gid": node.gid,
@@ -84,6 +85,8 @@ def rules(devices: list[Node], *, privileged: bool) -> list[dict[str, object]]:
             rule["minor"] = minor
         listed.append(rule)
     for node in devices:
+        if node.kind == "p":
+            continue  # a FIFO is nothing that the controller knows
         listed.append(
             {
                 "allow": True,
@@ -104,6 +107,9 @@ def _asked(device: Device) -> Iterator[Node]:
         raise InvalidInput(
             f"device {target}", f"{device.permissions!r} are no permissions", hint="give some of rwm"
         )
+    if device.kind:
+        yield _numbered(device, target)
+        return
     host = os.path.realpath(device.host_path)
     if os.path.isdir(host):
         listed = list(_all(host, permissions=device.permissions, target=target.rstrip("/"), own=True))
@@ -113,7 +119,21 @@ def _asked(device: Device) -> Iterator[Node]:
     node = _node(host, target, device.permissions)
     if node is None:
         raise NotFound(f"device {device.host_path}", "is no device of this machine", hint="see: ls -l /dev")
-    yield node
+    changes: dict[str, object] = {}
+    if device.mode is not None:
+        changes["mode"] = stat.S_IMODE(device.mode)
+    if device.owner is not None:
+        changes["uid"], changes["gid"] = device.owner
+    yield Node(**{**vars(node), **changes}) if changes else node
+
+
+def _numbered(device: Device, target: str) -> Node:
+    """A node that need not be there: it is told what it is."""
+    if device.kind not in ("b", "c", "p"):
+        raise InvalidInput(f"device {target}", f"{device.kind!r} is no kind", hint="give b, c or p")
+    uid, gid = device.owner or (0, 0)
+    mode = _DEFAULT_MODE if device.mode is None else stat.S_IMODE(device.mode)
+    return Node(target, device.kind, device.major, device.minor, mode, uid, gid, device.permissions)
 
 
 def _all(folder: str, *, permissions: str = "rwm", target: str = "", own: bool = False) -> Iterator[Node]:
