@@ -1,0 +1,3 @@
+module orlop.invalid/conformance
+
+go 1.24
