@@ -263,11 +263,34 @@ def image(tmp_path: Path, passwd: str = "", group: str = "") -> str:
 
 def test_names_and_numbers_are_looked_up(tmp_path: Path) -> None:
     root = image(tmp_path, "a:x:5:6::/home/a:/bin/sh\n", "g:x:9:a,b\nh:x:10:b\n")
-    assert users.resolve(root, "a") == users.User(5, 6, (9,), "/home/a", "a")
-    assert users.resolve(root, "5", (7,)).groups == (7, 9)
+    assert users.resolve(root, "a") == users.User(5, 6, (6, 9), "/home/a", "a")
+    assert users.resolve(root, "5", (7,)).groups == (6, 7, 9)
     assert users.resolve(root, "a:h").gid == 10
-    assert users.resolve(root, "77:88") == users.User(77, 88)
-    assert users.resolve(root, "") == users.User(0, 0)
+    assert users.resolve(root, "77:88") == users.User(77, 88, (88,))
+    assert users.resolve(root, "") == users.User(0, 0, (0,))
+
+
+@pytest.mark.parametrize(
+    ("policy", "user", "groups"),
+    [
+        ("merge", "a", (6, 7, 9)),
+        ("merge", "a:h", (7, 9, 10)),
+        ("strict", "a", (6, 7)),
+        ("strict", "a:h", (7, 10)),
+        ("image", "a", (6, 7, 9)),
+        ("image", "a:h", (7, 10)),
+    ],
+)
+def test_the_images_groups_come_as_the_policy_says_and_the_primary_one_always(
+    tmp_path: Path, policy: str, user: str, groups: tuple[int, ...]
+) -> None:
+    root = image(tmp_path, "a:x:5:6::/home/a:/bin/sh\n", "g:x:9:a,b\nh:x:10:b\n")
+    assert users.resolve(root, user, (7,), policy).groups == groups
+
+
+def test_a_number_is_never_taken_for_a_name(tmp_path: Path) -> None:
+    root = image(tmp_path, "1000:x:0:0::/root:/bin/sh\nreal:x:1000:1000::/home/real:/bin/sh\n")
+    assert users.resolve(root, "1000") == users.User(1000, 1000, (1000,), "/home/real", "real")
 
 
 @pytest.mark.parametrize(

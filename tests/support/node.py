@@ -46,6 +46,7 @@ def temporary_node(
 ) -> Iterator[Node]:
     """A node with `images` (canonical name -> image; busybox by default) and this text in its orlop.toml."""
     folder = tempfile.mkdtemp(prefix="on-", dir="/tmp")  # short: Unix sockets' paths have 107 bytes
+    os.chmod(folder, 0o711)  # the root of a pod's user namespace passes through it
     node = Node(f"{folder}/r", f"{folder}/s", f"{folder}/orlop.toml")
     try:
         with open(node.config, "w", encoding="utf-8") as stream:

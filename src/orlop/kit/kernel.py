@@ -49,6 +49,9 @@ RESOLVE_IN_ROOT = 0x10
 # The same numbers on every architecture since Linux 5.2.
 _SYS_OPEN_TREE = 428
 _SYS_MOVE_MOUNT = 429
+_SYS_FSOPEN = 430
+_SYS_FSCONFIG = 431
+_SYS_FSMOUNT = 432
 _SYS_OPENAT2 = 437
 _SYS_MOUNT_SETATTR = 442
 
@@ -56,6 +59,7 @@ _AT_FDCWD = -100
 _AT_EMPTY_PATH = 0x1000
 _AT_RECURSIVE = 0x8000
 _OPEN_TREE_CLONE = 1
+_FSCONFIG_CMD_CREATE = 6
 _MOVE_MOUNT_F_EMPTY_PATH = 0x04
 _MOVE_MOUNT_T_SYMLINKS = 0x10
 MOUNT_ATTR_RDONLY = 0x01
@@ -139,6 +143,17 @@ def open_tree(path: str, *, recursive: bool = False) -> int:
     flags = _OPEN_TREE_CLONE | os.O_CLOEXEC | (_AT_RECURSIVE if recursive else 0)
     raw = os.fsencode(path)
     return _check(_libc.syscall(_SYS_OPEN_TREE, _AT_FDCWD, raw, ctypes.c_uint(flags)), "open_tree", raw)
+
+
+def new_mount(fstype: str) -> int:
+    """fsopen(2), fsconfig(2) and fsmount(2): a descriptor of a new file system's mount, attached nowhere."""
+    context = _check(_libc.syscall(_SYS_FSOPEN, fstype.encode(), 1), "fsopen", fstype)
+    try:
+        create = (_SYS_FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0)
+        _check(_libc.syscall(*create), "fsconfig", fstype)
+        return _check(_libc.syscall(_SYS_FSMOUNT, context, 1, 0), "fsmount", fstype)
+    finally:
+        os.close(context)
 
 
 def mount_setattr(

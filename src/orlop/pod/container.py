@@ -16,6 +16,7 @@ from orlop.pod.context import Pods
 from orlop.pod.merge import Merged, merged
 from orlop.pod.model import ContainerConfig, SandboxConfig
 from orlop.pod.records import CREATING
+from orlop.runtime import users
 from orlop.runtime.model import ContainerSpec, Mount, Namespaces, Process, Security
 
 TYPE_CHECKING = False  # as typing's, without importing typing
@@ -39,6 +40,18 @@ def validate(config: ContainerConfig) -> None:
                 "is not an absolute path without ..",
                 hint="begin it with /",
             )
+        _validate_mount(f"container {name}: mount at {mount.destination}", mount)
+
+
+def _validate_mount(subject: str, mount: Mount) -> None:
+    if mount.image and mount.source:
+        raise InvalidInput(subject, "has both an image and a source", hint="give one of them")
+    if mount.recursive_read_only and not (mount.read_only and mount.propagation in ("rprivate", "private")):
+        raise InvalidInput(
+            subject,
+            "is read-only in all its parts, but not read-only itself or not private",
+            hint="make it read-only, with private propagation",
+        )
 
 
 def image_of(pods: Pods, config: ContainerConfig) -> tuple[str, ImageConfig]:
@@ -53,9 +66,14 @@ def image_of(pods: Pods, config: ContainerConfig) -> tuple[str, ImageConfig]:
 
 
 def row(
-    pods: Pods, identifier: str, sandbox_id: str, config: ContainerConfig, image_id: str
+    pods: Pods,
+    identifier: str,
+    sandbox_id: str,
+    config: ContainerConfig,
+    image_id: str,
+    log_directory: str = "",
 ) -> dict[str, object]:
-    """The record of a container that is about to be made."""
+    """The record of a container that is about to be made. Raises InvalidInput for a log path that is none."""
     return {
         "id": identifier,
         "sandbox_id": sandbox_id,
@@ -65,24 +83,36 @@ def row(
         "boot": pods.boot,
         "created": pods.now(),
         "image_id": image_id,
-        "log_path": config.log_path or pods.own_log(identifier),
+        "log_path": _log_path(config, log_directory) or pods.own_log(identifier),
         "remove": int(config.remove),
         "config": codec.dumps(config),
     }
 
 
 def make_root(
-    pods: Pods, identifier: str, image_id: str, image: ImageConfig, config: ContainerConfig, hostname: str
+    pods: Pods,
+    row: dict[str, object],
+    image_id: str,
+    image: ImageConfig,
+    config: ContainerConfig,
+    pod: SandboxConfig,
 ) -> tuple[str, Merged]:
-    """The mounted root with the working directory in it, and what will run there."""
-    process = merged(config, image, hostname=hostname)
+    """The mounted root with the working directory in it, and what will run there.
+
+    In a user namespace the sandbox's is needed for it, else nothing of the sandbox.
+    """
+    identifier = str(row["id"])
+    process = merged(config, image, hostname=etc.hostname(pod))
     pods.store.create_rootfs(identifier, image_id)
-    root = pods.store.mount_rootfs(identifier)
+    owner = sandbox.owner(pod)
+    root = pods.store.mount_rootfs(identifier, _user_namespace(pods, str(row["sandbox_id"]), pod), owner)
     if process.cwd != "/":
-        inside.make_folder(root, process.cwd)
+        inside.make_folder(root, process.cwd, owner=owner)
     for volume in process.volumes:
-        inside.make_folder(root, volume)
-    return root, process
+        inside.make_folder(root, volume, owner=owner)
+    security = config.security
+    user = users.resolve(root, process.user, security.groups, security.groups_policy)
+    return root, Merged(**{**vars(process), "uid": user.uid, "gid": user.gid, "groups": user.groups})
 
 
 def spec(
@@ -110,18 +140,43 @@ def spec(
         namespaces=_namespaces(pods, sandbox_id, pod, config),
         security=Security(**{**vars(config.security), "user": process.user}),
         resources=config.resources,
-        mounts=_mounts(pods, sandbox_id, pod, config, process, root),
+        mounts=_mounts(pods, identifier, sandbox_id, pod, config, process, root),
         devices=config.devices,
         annotations=config.annotations,
+        uid_mappings=pod.uid_mappings,
+        gid_mappings=pod.gid_mappings,
     )
 
 
-def log_folder(pods: Pods, log_path: str) -> None:
-    """The folder of the log exists afterwards. Raises InvalidInput where it cannot."""
+def log_folder(pods: Pods, log_path: str, log_directory: str = "") -> None:
+    """The folder of the log exists afterwards, and is below `log_directory` where that is given.
+
+    Raises InvalidInput where it cannot, or where a link leads out of it (CVE-2025-0750's class).
+    """
+    folder = os.path.dirname(log_path)
     try:
-        os.makedirs(os.path.dirname(log_path), mode=0o755, exist_ok=True)
+        os.makedirs(folder, mode=0o755, exist_ok=True)
     except OSError as error:
         raise InvalidInput(log_path, str(error.strerror), hint="choose another log path") from error
+    if log_directory and log_path.startswith(log_directory.rstrip("/") + "/"):
+        above = os.path.realpath(log_directory)
+        if os.path.commonpath((above, os.path.realpath(folder))) != above:
+            raise InvalidInput(
+                f"log {log_path}", f"a link leads out of {log_directory}", hint="choose another log path"
+            )
+
+
+def _log_path(config: ContainerConfig, log_directory: str) -> str:
+    """Where the log was asked to be; "": nowhere (a relative path, and the pod has no log directory)."""
+    path = config.log_path
+    if not path or (not log_directory and not path.startswith("/")):
+        return ""
+    for text in (path, log_directory):
+        if ".." in text.split("/") or (text and not text.isprintable()):
+            raise InvalidInput(f"log {text!r}", "is no plain path", hint="give a path without ..")
+    if log_directory and not log_directory.startswith("/"):
+        raise InvalidInput(f"log directory {log_directory}", "is not absolute", hint="begin it with /")
+    return os.path.normpath(os.path.join(log_directory, path))
 
 
 def dismantle(pods: Pods, identifier: str, log_path: str) -> None:
@@ -165,11 +220,22 @@ def _namespaces(pods: Pods, sandbox_id: str, pod: SandboxConfig, config: Contain
         else os.path.join(pins, "pid")
         if pod.shared_pid
         else "",
+        user=_user_namespace(pods, sandbox_id, pod),
     )
 
 
+def _user_namespace(pods: Pods, sandbox_id: str, pod: SandboxConfig) -> str:
+    return os.path.join(namespaces.folder(pods.node, sandbox_id), "user") if pod.uid_mappings else ""
+
+
 def _mounts(
-    pods: Pods, sandbox_id: str, pod: SandboxConfig, config: ContainerConfig, process: Merged, root: str
+    pods: Pods,
+    identifier: str,
+    sandbox_id: str,
+    pod: SandboxConfig,
+    config: ContainerConfig,
+    process: Merged,
+    root: str,
 ) -> tuple[Mount, ...]:
     """The pod's files, the image's volumes under a read-only root, and over them its own mounts."""
     read_only = config.security.read_only_root
@@ -186,4 +252,26 @@ def _mounts(
         # The folder over itself: writable, with the image's content and owners, and gone with the container.
         shared += [Mount(volume, inside.real_path(root, volume)) for volume in process.volumes]
     own = {mount.destination.rstrip("/") or "/" for mount in config.mounts}
-    return (*(mount for mount in shared if mount.destination.rstrip("/") not in own), *config.mounts)
+    asked = config.mounts
+    if any(mount.image for mount in asked):
+        users_ = _user_namespace(pods, sandbox_id, pod)
+        asked = tuple(
+            _with_image(pods, identifier, mount, users_) if mount.image else mount for mount in asked
+        )
+    return (*(mount for mount in shared if mount.destination.rstrip("/") not in own), *asked)
+
+
+def _with_image(pods: Pods, identifier: str, mount: Mount, user_namespace: str) -> Mount:
+    """The mount of an image, which is mounted now; its mappings are in that mount already.
+
+    Raises NotFound saying how to get the image.
+    """
+    try:
+        root = pods.store.mount_volume(identifier, mount.image, user_namespace)
+    except NotFound as error:
+        raise NotFound(
+            f"image {mount.image}", "is not in the store", hint=f"orlop image pull {mount.image}"
+        ) from error
+    values = {**vars(mount), "source": root, "uid_mappings": (), "gid_mappings": (), "read_only": True}
+    options = (*mount.options, *(o for o in ("noexec", "nosuid", "nodev") if o not in mount.options))
+    return Mount(**{**values, "options": options})

@@ -339,7 +339,7 @@ def as_container(row: sqlite3.Row) -> Container:
         state = records.CREATED
     elif state == records.REMOVING:
         state = records.EXITED
-    uid, gid, groups = codec.identity(row["process"])
+    uid, gid, groups, stop_signal = codec.identity(row["process"])
     return Container(
         id=row["id"],
         sandbox_id=row["sandbox_id"],
@@ -357,6 +357,7 @@ def as_container(row: sqlite3.Row) -> Container:
         uid=uid,
         gid=gid,
         groups=groups,
+        stop_signal=stop_signal,
     )
 
 

@@ -46,9 +46,18 @@ def write(node: Node, sandbox_id: str, config: SandboxConfig, addresses: Address
     """Write all three; again when the addresses are known."""
     place = folder(node, sandbox_id)
     os.makedirs(place, mode=0o711, exist_ok=True)
-    _in_place(os.path.join(place, "hosts"), hosts(config, addresses))
-    _in_place(os.path.join(place, "resolv.conf"), resolv_conf(config, addresses))
-    _in_place(os.path.join(place, "hostname"), hostname(config) + "\n")
+    texts = {
+        "hosts": hosts(config, addresses),
+        "resolv.conf": resolv_conf(config, addresses),
+        "hostname": hostname(config) + "\n",
+    }
+    owner = None
+    if config.uid_mappings:  # the pod's root may change them, as elsewhere
+        from orlop.pod import user_namespace
+
+        owner = user_namespace.root_of(config.uid_mappings), user_namespace.root_of(config.gid_mappings)
+    for name, text in texts.items():
+        _in_place(os.path.join(place, name), text, owner)
 
 
 def remove(node: Node, sandbox_id: str) -> None:
@@ -150,9 +159,11 @@ def _read(path: str) -> str:
         return ""
 
 
-def _in_place(path: str, text: str) -> None:
+def _in_place(path: str, text: str, owner: tuple[int, int] | None) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
     try:
+        if owner is not None:
+            os.fchown(descriptor, *owner)
         os.fchmod(descriptor, 0o644)  # whatever the umask: users in the container read it
         os.write(descriptor, text.encode())
     finally:

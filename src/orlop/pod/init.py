@@ -50,9 +50,7 @@ def start(pods: Pods, sandbox_id: str, config: SandboxConfig) -> int:
         security=Security(user="0:0", drop_capabilities=("ALL",), no_new_privileges=True),
         mounts=(Mount("/catatonit", _program(), read_only=True),),
     )
-    pid = pods.engine.create(
-        spec, bundle, log_path=os.path.join(bundle, "init.log"), handler=config.handler
-    )
+    pid = pods.engine.create(spec, bundle, log_path=os.path.join(bundle, "init.log"), handler=config.handler)
     pods.engine.start(sandbox_id)
     namespaces.pin_pid(pods.node, sandbox_id, pid)
     return pid

@@ -15,14 +15,17 @@ from orlop.kit.errors import InvalidInput
 _FOLDER = os.O_PATH | os.O_DIRECTORY
 
 
-def make_folder(root: str, path: str, mode: int = 0o755) -> None:
+def make_folder(root: str, path: str, mode: int = 0o755, owner: tuple[int, int] = (0, 0)) -> None:
     """`path` is a folder below `root` afterwards, its parents included; links stay within the root."""
     with files.folder(root) as top:
-        os.close(open_folder(top, path, mode))
+        os.close(open_folder(top, path, mode, owner))
 
 
-def open_folder(root: int, path: str, mode: int = 0o755) -> int:
-    """A descriptor of the folder `path` below the open folder `root`, made with its parents where absent."""
+def open_folder(root: int, path: str, mode: int = 0o755, owner: tuple[int, int] = (0, 0)) -> int:
+    """A descriptor of the folder `path` below the open folder `root`.
+
+    It is made with its parents, the `owner`'s, where absent.
+    """
     try:
         return files.open_in_root(root, path, _FOLDER)
     except FileNotFoundError:
@@ -33,7 +36,7 @@ def open_folder(root: int, path: str, mode: int = 0o755) -> int:
     for part in [part for part in path.split("/") if part not in ("", ".")]:
         parent = files.open_in_root(root, walked or "/", _FOLDER)
         try:
-            _make_in(parent, part, path, mode)
+            _make_in(parent, part, path, mode, owner)
         finally:
             os.close(parent)
         walked += "/" + part
@@ -50,11 +53,13 @@ def real_path(root: str, path: str) -> str:
             os.close(descriptor)
 
 
-def _make_in(parent: int, part: str, path: str, mode: int) -> None:
+def _make_in(parent: int, part: str, path: str, mode: int, owner: tuple[int, int]) -> None:
     if part == "..":
         return
     try:
         os.mkdir(part, mode, dir_fd=parent)
+        if owner != (0, 0):
+            os.chown(part, *owner, dir_fd=parent, follow_symlinks=False)
     except FileExistsError:
         found = os.stat(part, dir_fd=parent, follow_symlinks=False).st_mode
         if stat.S_ISLNK(found) or stat.S_ISDIR(found):

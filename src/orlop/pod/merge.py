@@ -34,6 +34,9 @@ class Merged:
     user: str
     stop_signal: str
     volumes: tuple[str, ...] = ()  # of the image, not covered by a mount of the container's
+    uid: int = 0  # and below: who `user` is in the image
+    gid: int = 0
+    groups: tuple[int, ...] = ()
 
 
 def merged(config: ContainerConfig, image: ImageConfig, *, hostname: str) -> Merged:

@@ -1,4 +1,5 @@
-"""A pod's network, IPC and UTS namespaces, pinned by bind mounts below `<state>/namespaces/<sandbox id>/`.
+"""A pod's namespaces (network, IPC, UTS; user and PID where it has them), pinned by bind mounts below
+`<state>/namespaces/<sandbox id>/`.
 
 No process keeps them alive: a thread of ours makes them with unshare(2) (0.9 ms in all; a program of its own
 needs 3.5), sets the host name, the loopback interface and the pod's sysctls from within, and ends. The folder
@@ -18,6 +19,10 @@ from orlop.kit import kernel, limits, locks
 from orlop.kit.errors import Unsupported
 from orlop.kit.node import Node
 
+TYPE_CHECKING = False  # as typing's, without importing typing
+if TYPE_CHECKING:
+    from orlop.pod.model import SandboxConfig
+
 _FLAGS = {"net": kernel.CLONE_NEWNET, "ipc": kernel.CLONE_NEWIPC, "uts": kernel.CLONE_NEWUTS}
 #: Everybody may ping without CAP_NET_RAW, which containers lack: as containerd and podman have it.
 _PING = ("net.ipv4.ping_group_range", "0 2147483647")
@@ -30,25 +35,37 @@ def folder(node: Node, sandbox_id: str) -> str:
 
 
 def pin(
-    node: Node, sandbox_id: str, kinds: tuple[str, ...], *, hostname: str, sysctls: Mapping[str, str]
+    node: Node,
+    sandbox_id: str,
+    kinds: tuple[str, ...],
+    *,
+    hostname: str,
+    sysctls: Mapping[str, str],
+    mapped: SandboxConfig | None = None,
 ) -> None:
     """Make and pin namespaces of these `kinds` ("net", "ipc", "uts").
 
-    The host name and the sysctls (validated by the caller) are set within. Raises Unsupported where the
-    kernel refuses one. Undo with `unpin`, also after a failure.
+    The host name and the sysctls (validated by the caller) are set within. With a `mapped` pod they belong
+    to a user namespace with its mappings, which is pinned too ("user"). Raises Unsupported where the kernel
+    refuses one. Undo with `unpin`, also after a failure.
     """
     make_private(node.in_state("namespaces"))
     place = folder(node, sandbox_id)
     os.makedirs(place, mode=0o700, exist_ok=True)
-    if kinds:
+    if mapped is not None:
+        _pin_mapped(place, kinds, hostname, sysctls, mapped)
+    elif kinds:
         in_thread(lambda: _pin(place, kinds, hostname, sysctls))
 
 
-def mount_shm(node: Node, sandbox_id: str) -> None:
-    """The shared memory of the pod's containers, limits.SHM_SIZE bytes at most."""
+def mount_shm(node: Node, sandbox_id: str, owner: tuple[int, int] = (0, 0)) -> None:
+    """The shared memory of the pod's containers, limits.SHM_SIZE bytes at most, its root the `owner`'s."""
     target = os.path.join(folder(node, sandbox_id), "shm")
     os.makedirs(target, exist_ok=True)
-    kernel.mount("shm", target, "tmpfs", _SHM_FLAGS, f"mode=1777,size={limits.SHM_SIZE}")
+    options = f"mode=1777,size={limits.SHM_SIZE}"
+    if owner != (0, 0):
+        options += f",uid={owner[0]},gid={owner[1]}"
+    kernel.mount("shm", target, "tmpfs", _SHM_FLAGS, options)
 
 
 def pin_pid(node: Node, sandbox_id: str, pid: int) -> None:
@@ -73,14 +90,17 @@ def unpin(node: Node, sandbox_id: str) -> None:
 
 
 def make_private(path: str) -> None:
-    """`path` is a private mount afterwards, made once by whoever is first."""
+    """`path` is a private mount afterwards, made once by whoever is first.
+
+    It is unbindable, too: a container that is given the machine's `/` gets no copies of the pins in it.
+    """
     if is_mount(path):
         return
     os.makedirs(path, mode=0o700, exist_ok=True)
     with locks.hold(os.path.join(os.path.dirname(path), "locks", "private-mount")):
         if not is_mount(path):
             kernel.mount(path, path, "", kernel.MS_BIND)
-            kernel.mount("", path, "", kernel.MS_PRIVATE)
+            kernel.mount("", path, "", kernel.MS_UNBINDABLE)
 
 
 def release(node: Node) -> None:
@@ -171,6 +191,39 @@ def _pin(place: str, kinds: tuple[str, ...], hostname: str, sysctls: Mapping[str
             f"{', '.join(kinds)}: {error.strerror}",
             hint="run as root, on a kernel with namespaces",
         ) from error
+    _furnish(kinds, hostname, sysctls)
+    for kind in kinds:
+        _bind(f"/proc/thread-self/ns/{kind}", os.path.join(place, kind))
+
+
+def _pin_mapped(
+    place: str, kinds: tuple[str, ...], hostname: str, sysctls: Mapping[str, str], pod: SandboxConfig
+) -> None:
+    """As `_pin`, by a process in a user namespace; a thread of ours then furnishes what was pinned."""
+    from orlop.kit import user_namespace
+    from orlop.pod.user_namespace import extents
+
+    uids, gids = extents(pod.uid_mappings), extents(pod.gid_mappings)
+    network = {name: value for name, value in sysctls.items() if name.startswith("net.")}
+    others = {name: value for name, value in sysctls.items() if name not in network}
+    with user_namespace.made(uids, gids, kinds, others) as pid:
+        for kind in ("user", *kinds):
+            _bind(f"/proc/{pid}/ns/{kind}", os.path.join(place, kind))
+
+    def entered() -> None:
+        for kind in kinds:
+            descriptor = os.open(os.path.join(place, kind), os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                kernel.setns(descriptor)
+            finally:
+                os.close(descriptor)
+        _furnish(kinds, hostname, network)
+
+    in_thread(entered)
+
+
+def _furnish(kinds: tuple[str, ...], hostname: str, sysctls: Mapping[str, str]) -> None:
+    """What new namespaces lack, set by a thread that is in them."""
     if "uts" in kinds and hostname:
         _write("/proc/sys/kernel/hostname", hostname)
     if "net" in kinds:
@@ -180,8 +233,6 @@ def _pin(place: str, kinds: tuple[str, ...], hostname: str, sysctls: Mapping[str
         _set_sysctl(*_PING)
     for name, value in sysctls.items():
         _set_sysctl(name, value)
-    for kind in kinds:
-        _bind(f"/proc/thread-self/ns/{kind}", os.path.join(place, kind))
 
 
 def _set_sysctl(name: str, value: str) -> None:

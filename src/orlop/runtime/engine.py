@@ -184,7 +184,7 @@ class Engine:
         machine = self._machine(handler)
         if log_path:
             paths.checked_log(log_path)
-        config = build.config(spec, machine, subpaths.prepare(bundle, spec.mounts))
+        config = build.config(spec, machine, subpaths.prepare(bundle, spec))
         with open(f"{bundle}/config.json", "wb") as stream:
             stream.write(config)
         order = conmon.Order(
@@ -304,13 +304,31 @@ class Engine:
         )
 
     def update(self, identifier: str, resources: Resources) -> None:
-        """Change limits at once; what is not set stays. Raises InvalidInput, RuntimeFailed."""
+        """Change limits at once; what is not set stays.
+
+        Raises InvalidInput, Conflict (it has ended, or uses more memory than it is to have), RuntimeFailed.
+        """
         from orlop.runtime.spec.resources import limited
 
-        asked = limited(resources, swap=self.cgroups.swap)
+        asked = limited(resources, swap=self.cgroups.swap, unified=self.cgroups.unified)
+        if not self.cgroups.huge_pages:
+            asked.pop("hugepageLimits", None)
         if not asked:
             return
+        if resources.memory_limit > 0:
+            self._check_memory(identifier, resources.memory_limit)
         self._ask("update", identifier, "--resources", "-", stdin=json.dumps(asked).encode())
+
+    def _check_memory(self, identifier: str, limit: int) -> None:
+        """cgroup v2 would kill a container that uses more than its new limit, v1 gives a bare EBUSY."""
+        cgroup = self.cgroup_of(identifier)
+        used = self.cgroups.stats(cgroup).working_set if cgroup else 0
+        if used > limit:
+            raise Conflict(
+                f"container {identifier[:12]}",
+                f"uses {used} bytes of memory, more than the limit {limit}",
+                hint="give it a higher limit, or let it free some",
+            )
 
     def stats(self, identifier: str, *, detail: bool = False) -> CgroupStats:
         """What it uses now; zeros where it has ended. Raises NotFound where it is unknown."""
@@ -421,23 +439,25 @@ class Engine:
         conmon.tell(self.bundle(identifier), conmon.RESIZE, height, width)
 
     def reopen_log(self, identifier: str, log_path: str = "") -> None:
-        """conmon goes on in a new file at the log's path; with `log_path`, returns once that is there.
+        """conmon goes on in a new file at the log's path; with `log_path`, returns once it does.
 
-        Raises Unavailable where conmon does not answer.
+        A file that nobody moved away is kept: conmon would begin it anew. Raises Unavailable where conmon
+        does not answer.
         """
-        if not conmon.tell(self.bundle(identifier), conmon.REOPEN):
-            return  # it has ended: nothing is written any more
-        if not log_path:
+        pid = self.conmon_pid(identifier)
+        if not pid or (log_path and conmon.has_open(pid, log_path)):
+            return  # it has ended, and nothing is written any more; or it writes there already
+        if not conmon.tell(self.bundle(identifier), conmon.REOPEN) or not log_path:
             return
         deadline = time.monotonic() + limits.EXIT_RECORD
-        while not os.path.exists(log_path) and self.conmon_pid(identifier):
+        while not conmon.has_open(pid, log_path) and self.conmon_pid(identifier):
             if time.monotonic() > deadline:
                 raise Unavailable(
                     f"container {identifier[:12]}",
                     "conmon does not reopen its log",
                     hint="see its conmon.log",
                 )
-            select.select((), (), (), 0.002)
+            select.select((), (), (), 0.001)
 
     def rotate_log(self, identifier: str, log_path: str, max_files: int = limits.LOG_FILES) -> None:
         """Begin the log anew and keep `max_files` of them, this one included."""

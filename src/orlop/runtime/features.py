@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 
-from orlop.kit import files, process
+from orlop.kit import files, kernel, process, user_namespace
 from orlop.kit.errors import NotFound, OrlopError
 from orlop.kit.value import dataclass
 
@@ -42,6 +42,8 @@ class Features:
     spec_version: str
     mount_options: frozenset[str]
     asked: bool  # whether the runtime said so itself
+    recursive_read_only: bool = False  # whether it and this kernel know `rro`
+    user_namespaces: bool = False  # whether it joins one, and this kernel mounts what a pod in one needs
 
 
 def find(program: str) -> str:
@@ -85,6 +87,9 @@ def _ask(path: str) -> dict[str, object]:
     version = process.run([path, "--version"], timeout=20, check=False).text
     name = version.split()[0].lower() if version.split() else os.path.basename(path)
     answer: dict[str, object] = {"name": name, "max": "", "options": [], "asked": False}
+    answer["version"] = version.partition("version ")[2].split()[:1]
+    answer["mapped"] = user_namespace.supported()
+    answer["recursive"] = _sets_attributes()
     try:
         done = process.run([path, "features"], timeout=20, check=False)
         said = json.loads(done.stdout) if done.status == 0 else None
@@ -107,13 +112,37 @@ def _ask(path: str) -> dict[str, object]:
 def _decode(path: str, answer: dict[str, object]) -> Features:
     name, newest, options = str(answer["name"]), str(answer["max"]), answer["options"]
     assert isinstance(options, list)
+    version = answer["version"]
+    assert isinstance(version, list)
+    knows = "rro" in options or (name == "crun" and not options and _number(version) >= (1, 4))
     return Features(
         path=path,
         name=name,
         spec_version=newest_common(newest),
         mount_options=frozenset(options) or _BASE_OPTIONS,
         asked=bool(answer["asked"]),
+        recursive_read_only=knows and bool(answer["recursive"]),
+        user_namespaces=bool(answer["mapped"]),
     )
+
+
+def _number(version: list[str]) -> tuple[int, ...]:
+    """`1.8.1` as numbers; () where it is none."""
+    parts = version[0].split(".") if version else []
+    return tuple(int(part) for part in parts if part.isdecimal())
+
+
+def _sets_attributes() -> bool:
+    """Whether the kernel has mount_setattr(2), by which a runtime makes a whole tree read-only."""
+    try:
+        tree = kernel.open_tree("/")
+        try:
+            kernel.mount_setattr(tree, attributes=kernel.MOUNT_ATTR_RDONLY)
+        finally:
+            os.close(tree)
+    except OSError:
+        return False
+    return True
 
 
 def newest_common(theirs: str) -> str:

@@ -77,7 +77,9 @@ class Security:
     seccomp: str = "default"
     masked_paths: tuple[str, ...] | None = None  # None: the field's default list
     read_only_paths: tuple[str, ...] | None = None
-    groups_policy: str = "merge"  # "merge" adds the image's groups of the user to `groups`, "strict" does not
+    # "merge" adds the image's groups of the user to `groups`, "strict" does not; "image" does where `user`
+    # names no group, as an image's USER means it
+    groups_policy: str = "image"
     ambient_capabilities: tuple[str, ...] = ()
     apparmor: str = ""  # a profile that the kernel has loaded; "": none
     selinux: str = ""  # "user:role:type:level" of the process; "": none

@@ -16,6 +16,7 @@ from orlop.kit.errors import InvalidInput, LimitExceeded
 from orlop.kit.value import dataclass
 
 MAX_ID = 2**31 - 1
+_POLICIES = ("image", "merge", "strict")
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,16 @@ class User:
     name: str = ""
 
 
-def resolve(rootfs: str, user: str, extra_groups: tuple[int, ...] = ()) -> User:
+def resolve(rootfs: str, user: str, extra_groups: tuple[int, ...] = (), groups_policy: str = "image") -> User:
     """`user` is "", "uid", "name", "uid:gid", "name:group" or a mixture, as an image's config has it.
 
-    With no group given, the groups that list the user in /etc/group are added, as everybody's `USER` does.
+    The groups are `extra_groups`, the primary one (else a file that shuts a group out would let in who has it
+    only as the primary one: CVE-2022-2995's class), and those that list the user in /etc/group: with the
+    policy "merge"; with "image" where no group is named, as everybody's `USER` does; never with "strict".
     Raises InvalidInput (unknown name, ID out of range) and LimitExceeded (a file without end).
     """
+    if groups_policy not in _POLICIES:
+        raise InvalidInput(f"groups policy {groups_policy!r}", "is unknown", hint="merge, strict or image")
     for extra in extra_groups:
         _checked(str(extra), extra)
     who, colon, group = user.partition(":")
@@ -46,11 +51,11 @@ def resolve(rootfs: str, user: str, extra_groups: tuple[int, ...] = ()) -> User:
         ) from error
     try:
         name, uid, gid, home = _passwd(root, who or "0")
-        groups = set(extra_groups)
+        listed = name and (groups_policy == "merge" or (groups_policy == "image" and not (colon and group)))
+        groups = {number for _, number, members in _groups(root) if name in members} if listed else set()
         if colon and group:
             gid = _group(root, group)
-        elif name:
-            groups |= {number for _, number, members in _groups(root) if name in members}
+        groups |= {*extra_groups, gid}
     finally:
         os.close(root)
     return User(uid, gid, tuple(sorted(groups)), home, name)
@@ -61,7 +66,10 @@ def _passwd(root: int, who: str) -> tuple[str, int, int, str]:
     number = _number(who)
     for fields in _lines(root, "/etc/passwd", 7):
         uid, gid = _plain(fields[2]), _plain(fields[3])
-        if uid is None or gid is None or (fields[0] != who and uid != number):
+        if uid is None or gid is None:
+            continue
+        # A number is never a name: a line that calls its root "1000" must not catch who asks for user 1000.
+        if fields[0] != who if number is None else uid != number:
             continue
         return fields[0], _checked(who, uid), _checked(who, gid), _home(fields[5])
     if number is None:

@@ -6,7 +6,7 @@ root/layers/<n>/listing            what the diff held when it was verified, for 
 root/rootfs/<container>/{upper,work}
 root/tmp/<unique>/                 work under way: its owner holds a lock on the folder itself
 state/mounts/<container>           merged file systems
-state/mapped/<container>/          mounts of a container in a user namespace: root, and while it is made, layers
+state/mapped/<container>/          the root of a container in a user namespace, and what is mounted to make it
 state/volumes/<container>/<n>      images that are mounted into a container, read-only
 state/images/<hex>/{root,by/}      read-only roots of images, and the names they were mounted by
 state/locks/                       flock files: lease, layers, containers

@@ -20,21 +20,18 @@ TYPE_CHECKING = False  # as typing's, without importing typing
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_PASS = 0o711
+
 
 @contextlib.contextmanager
-def layers(
-    layout: Layout, container_id: str, user_namespace: str, owner: tuple[int, int]
-) -> Iterator[str]:
+def layers(layout: Layout, container_id: str, user_namespace: str, owner: tuple[int, int]) -> Iterator[str]:
     """The folder of layers as the user namespace sees it, and beside it a place `root` to mount at.
 
     The container's root may pass through the folder of both, and nobody else. The caller holds the
     container's lock. Raises Unsupported where the kernel or the file system cannot.
     """
     base = layout.mapped(container_id)
-    os.makedirs(layout.state, mode=0o711, exist_ok=True)
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(os.path.dirname(base), 0o711)
-        os.chmod(os.path.dirname(base), 0o711)  # whatever the umask
+    _open_way(layout, os.path.dirname(base))
     for name in ("", "/root"):
         with contextlib.suppress(FileExistsError):
             os.mkdir(base + name, 0o710)
@@ -44,6 +41,24 @@ def layers(
         os.chown(upper, *owner)
     with view(layout, base, user_namespace) as place:
         yield place
+
+
+def _open_way(layout: Layout, folder: str) -> None:
+    """`folder` is there afterwards, and everybody may pass through it, but not list it."""
+    os.makedirs(folder, mode=_PASS, exist_ok=True)
+    for own in (layout.state, folder):
+        mode = os.stat(own).st_mode
+        if mode & _PASS != _PASS:
+            os.chmod(own, mode & 0o7777 | _PASS)
+    above = os.path.dirname(layout.state)
+    while above != "/":
+        if not os.stat(above).st_mode & 1:
+            raise Unsupported(
+                f"folder {above}",
+                "lets nobody but its owner pass, and the root of a user namespace must",
+                hint=f"chmod o+x {above}, or choose another --state",
+            )
+        above = os.path.dirname(above)
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from orlop.runtime.spec import annotations as annotations_
 from orlop.runtime.spec import (
     capabilities,
     devices,
+    hooks,
     linux,
     mounts,
     process,
@@ -46,14 +47,14 @@ def config(spec: ContainerSpec, machine: Machine, sources: Mapping[int, str]) ->
     if len(spec.id) < 4 or not spec.id.isascii() or not spec.id.replace("-", "").replace("_", "").isalnum():
         raise InvalidInput(f"container {spec.id}", "is no container ID", hint="give 64 hex digits")
     security = spec.security
-    user = users.resolve(spec.root, security.user, security.groups)
+    user = users.resolve(spec.root, security.user, security.groups, security.groups_policy)
     held = capabilities.effective(security, machine.rights)
     found = devices.found(spec)
     whole: dict[str, object] = {
         "ociVersion": machine.features.spec_version,
-        "process": process.process(spec, user, held, machine.rights),
+        "process": process.process(spec, user, held, capabilities.ambient(security, held), machine.rights),
         "root": {"path": spec.root, "readonly": security.read_only_root},
-        "mounts": mounts.mounts(spec, sources=sources),
+        "mounts": mounts.mounts(spec, machine.features, sources=sources),
         "annotations": annotations_.checked(spec.annotations),
         "linux": {
             "namespaces": linux.namespaces(spec.namespaces, unified=machine.unified),
@@ -67,8 +68,11 @@ def config(spec: ContainerSpec, machine: Machine, sources: Mapping[int, str]) ->
             ),
             "rootfsPropagation": mounts.root_propagation(spec.mounts),
             **linux.paths(security),
+            **linux.mappings(spec),
         },
     }
+    if spec.hooks:
+        whole["hooks"] = hooks.hooks(spec.hooks)
     if spec.namespaces.uts == "" and spec.hostname:
         whole["hostname"] = spec.hostname
     part = whole["linux"]

@@ -24,9 +24,10 @@ def effective(security: Security, rights: Rights) -> list[str]:
     """The names without CAP_, cut to what this process has. Raises InvalidInput for an unknown one.
 
     As the field has it: ALL first, then single ones; a capability both added and dropped is dropped, unless
-    ALL was dropped, which then is only the base to add to.
+    ALL was dropped, which then is only the base to add to. An ambient one is added as well: it means nothing
+    unless it is also permitted.
     """
-    added = [normal(name) for name in security.add_capabilities]
+    added = [normal(name) for name in (*security.add_capabilities, *security.ambient_capabilities)]
     dropped = [normal(name) for name in security.drop_capabilities]
     if security.privileged:
         return rights.held(CAPABILITIES, quiet=True)
@@ -41,6 +42,14 @@ def effective(security: Security, rights: Rights) -> list[str]:
     else:
         base -= set(dropped) - {"ALL"}
     return rights.held(base)
+
+
+def ambient(security: Security, held: list[str]) -> list[str]:
+    """Those that a user who is not root keeps: asked for as such, and held."""
+    if not security.ambient_capabilities:
+        return []
+    asked = {normal(name) for name in security.ambient_capabilities}
+    return [name for name in held if name in asked or "ALL" in asked]
 
 
 def normal(name: str) -> str:

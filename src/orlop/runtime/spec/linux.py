@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from orlop.kit.errors import InvalidInput, Unsupported
-from orlop.runtime.model import ContainerSpec, Namespaces, Security
+from orlop.kit.errors import InvalidInput
+from orlop.runtime.model import ContainerSpec, IDMapping, Namespaces, Security
 
 #: As CRI-O and containerd have them.
 MASKED = (
@@ -37,9 +37,9 @@ def paths(security: Security) -> dict[str, object]:
 
 def namespaces(asked: Namespaces, *, unified: bool) -> list[dict[str, str]]:
     """Namespaces to make or to join; on cgroup v1 the cgroup namespace stays the machine's unless named."""
-    if asked.user not in ("", "host"):
-        raise Unsupported("user namespaces", "are not set up by this runtime layer", hint="leave them out")
     listed = [{"type": "mount"}]
+    if asked.user.startswith("/"):  # "" means the machine's, too: whoever wants another one has made it
+        listed.append({"type": "user", "path": asked.user})
     cgroup = asked.cgroup or ("" if unified else "host")
     pairs = (
         ("network", asked.network),
@@ -56,6 +56,17 @@ def namespaces(asked: Namespaces, *, unified: bool) -> list[dict[str, str]]:
         elif value != "host":
             raise InvalidInput(f"{kind} namespace {value}", "is no path", hint='give a path, "" or "host"')
     return listed
+
+
+def mappings(spec: ContainerSpec) -> dict[str, object]:
+    """`uidMappings` and `gidMappings` of the user namespace that is joined; runtimes want both said again."""
+    if not spec.namespaces.user.startswith("/"):
+        return {}
+    return {"uidMappings": _listed(spec.uid_mappings), "gidMappings": _listed(spec.gid_mappings)}
+
+
+def _listed(mappings: tuple[IDMapping, ...]) -> list[dict[str, int]]:
+    return [{"containerID": m.container, "hostID": m.host, "size": m.length} for m in mappings]
 
 
 def cgroup_path(spec: ContainerSpec, *, systemd: bool) -> str:

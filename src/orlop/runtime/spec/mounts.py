@@ -6,13 +6,14 @@ import os
 from collections.abc import Mapping
 
 from orlop.kit import limits
-from orlop.kit.errors import InvalidInput, NotFound
+from orlop.kit.errors import InvalidInput, NotFound, Unsupported
+from orlop.runtime.features import Features
 from orlop.runtime.model import ContainerSpec, Mount
 
 _PROPAGATIONS = ("rprivate", "rslave", "rshared", "private", "slave", "shared")
 
 
-def mounts(spec: ContainerSpec, *, sources: Mapping[int, str]) -> list[dict[str, object]]:
+def mounts(spec: ContainerSpec, features: Features, *, sources: Mapping[int, str]) -> list[dict[str, object]]:
     """`mounts`. `sources` replaces the source of the mount with that index."""
     listed = {str(mount["destination"]): mount for mount in _defaults(spec)}
     for index, mount in enumerate(spec.mounts):
@@ -23,7 +24,7 @@ def mounts(spec: ContainerSpec, *, sources: Mapping[int, str]) -> list[dict[str,
         elif not mount.source:
             listed[place] = _tmpfs(place, mount)
         else:
-            listed[place] = _bind(place, mount, sources.get(index))
+            listed[place] = _bind(place, mount, sources.get(index), features)
     for path in spec.without_mounts:
         listed.pop(path, None)
     # A mount must not cover a deeper one, wherever it stood in the list. The sort is stable.
@@ -93,7 +94,7 @@ def _tmpfs(place: str, mount: Mount) -> dict[str, object]:
     return _mount(place, "tmpfs", "tmpfs", *options)
 
 
-def _bind(place: str, mount: Mount, resolved: str | None) -> dict[str, object]:
+def _bind(place: str, mount: Mount, resolved: str | None, features: Features) -> dict[str, object]:
     source = resolved or mount.source
     if not source.startswith("/"):
         raise InvalidInput(f"mount of {source}", "its source is not absolute", hint="start it with /")
@@ -105,8 +106,43 @@ def _bind(place: str, mount: Mount, resolved: str | None) -> dict[str, object]:
             f"{mount.propagation!r} is no propagation",
             hint="give rprivate, rslave or rshared",
         )
+    if mount.propagation not in ("rprivate", "private"):
+        _require_propagation(place, source, mount.propagation)
     options = ["rbind", mount.propagation, "ro" if mount.read_only else "rw", *_options(mount)]
+    if mount.recursive_read_only:
+        if not features.recursive_read_only:
+            raise Unsupported(
+                f"mount at {place}",
+                f"{features.name} or this kernel cannot make it read-only in all its parts",
+                hint="use Linux 5.12 or newer with runc 1.1, crun 1.4 or newer",
+            )
+        options.append("rro")
+    if os.path.islink(source):  # what it leads to is meant, whatever the runtime thinks of links
+        source = os.path.realpath(source)
     return _mount(place, "bind", source, *options)
+
+
+def _require_propagation(place: str, source: str, wanted: str) -> None:
+    """Raises InvalidInput where the mount that `source` is on is private: no new mount would come through."""
+    descriptor = os.open(source, os.O_PATH | os.O_CLOEXEC)
+    try:
+        with open(f"/proc/self/fdinfo/{descriptor}", encoding="ascii") as stream:
+            number = next(line.split()[1] for line in stream if line.startswith("mnt_id:"))
+    finally:
+        os.close(descriptor)
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as table:
+        fields = next((line.split() for line in table if line.split(" ", 1)[0] == number), [])
+    optional = fields[6 : fields.index("-")] if "-" in fields else []
+    shared = any(field.startswith("shared:") for field in optional)
+    slave = any(field.startswith("master:") for field in optional)
+    if shared or (slave and wanted in ("rslave", "slave")):
+        return
+    where = fields[4] if len(fields) > 4 else source
+    raise InvalidInput(
+        f"mount at {place}",
+        f"{wanted} needs a shared mount, and {source} is on {where}, which is private",
+        hint=f"mount --make-rshared {where}",
+    )
 
 
 def _options(mount: Mount) -> list[str]:

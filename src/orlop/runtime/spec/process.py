@@ -5,6 +5,7 @@ from __future__ import annotations
 from orlop.kit.errors import InvalidInput
 from orlop.runtime.model import ContainerSpec
 from orlop.runtime.rights import Rights
+from orlop.runtime.spec import labels
 from orlop.runtime.users import User
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -31,7 +32,9 @@ _RLIMITS = frozenset(
 )
 
 
-def process(spec: ContainerSpec, user: User, capabilities: list[str], rights: Rights) -> dict[str, object]:
+def process(
+    spec: ContainerSpec, user: User, capabilities: list[str], ambient: list[str], rights: Rights
+) -> dict[str, object]:
     """config.md, "Process". `capabilities` (without CAP_) are the bounding, effective and permitted sets."""
     asked = spec.process
     if not asked.args or not asked.args[0]:
@@ -41,8 +44,10 @@ def process(spec: ContainerSpec, user: User, capabilities: list[str], rights: Ri
             hint="give a command",
         )
     names = [f"CAP_{name}" for name in capabilities]
-    # Ambient and inheritable stay empty (CVE-2022-27652); without root, nothing is effective at first.
-    sets = {"bounding": names, "effective": names, "permitted": names, "inheritable": [], "ambient": []}
+    # Inheritable is empty but for what the kernel wants there of an ambient one (CVE-2022-27652); without
+    # root, nothing but those is effective at first.
+    kept = [f"CAP_{name}" for name in ambient]
+    sets = {"bounding": names, "effective": names, "permitted": names, "inheritable": kept, "ambient": kept}
     part: dict[str, object] = {
         "terminal": asked.terminal,
         "user": {"uid": user.uid, "gid": user.gid, "additionalGids": list(user.groups)},
@@ -52,6 +57,7 @@ def process(spec: ContainerSpec, user: User, capabilities: list[str], rights: Ri
         "capabilities": sets,
         "noNewPrivileges": spec.security.no_new_privileges,
     }
+    part.update(labels.of_process(spec.security))
     score = spec.resources.oom_score_adj
     if score is not None:
         if not -1000 <= score <= 1000:
