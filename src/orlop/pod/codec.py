@@ -66,10 +66,10 @@ def process(text: str) -> Merged:
     return _made(Merged, {**empty, **json.loads(text)})
 
 
-def identity(text: str) -> tuple[int, int, tuple[int, ...]]:
-    """User, group and groups of what a container runs, from the same text."""
+def identity(text: str) -> tuple[int, int, tuple[int, ...], str]:
+    """User, group, groups and stop signal of what a container runs, from the same text."""
     data = json.loads(text)
-    return data.get("uid", 0), data.get("gid", 0), tuple(data.get("groups", ()))
+    return data.get("uid", 0), data.get("gid", 0), tuple(data.get("groups", ())), data.get("stop_signal", "")
 
 
 def _mount(data: dict[str, object]) -> Mount:

@@ -78,6 +78,7 @@ class ContainerConfig:
     own_pid: bool = False  # a PID namespace of its own, also in a pod that shares one
     cdi_devices: tuple[str, ...] = ()  # qualified names, "vendor.com/class=name"
     image_name: str = ""  # what the user called the image, for people and status; "": as `image`
+    image_ref: str = ""  # the image by digest, REPOSITORY@DIGEST where it has such a name, for status
 
 
 @dataclass(frozen=True)
@@ -115,3 +116,4 @@ class Container:
     uid: int = 0  # of its first process, as resolved in the image
     gid: int = 0
     groups: tuple[int, ...] = ()
+    stop_signal: str = ""  # which it is asked to end by; "" before it is made

@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
+
+from orlop.cri.image import lookup
 from orlop.cri.proto import cri_pb2 as pb
 from orlop.cri.service import Service
 from orlop.cri.translate.container import container_config
 from orlop.cri.translate.fields import required
-from orlop.kit.errors import InvalidInput
+from orlop.cri.translate.image import names
+from orlop.kit.errors import InvalidInput, NotFound
 from orlop.pod.create_container import create_container as create
 
 
 def create_container(service: Service, request: pb.CreateContainerRequest) -> pb.CreateContainerResponse:
     """The container is created afterwards; the same request again gives the same container.
 
-    Raises InvalidInput, NotFound (the pod, the image), Conflict (the pod is not ready).
+    Raises InvalidInput, NotFound (the pod, the image, a mount's source), Conflict (the pod is not ready).
     """
     if not request.HasField("config") or not request.config.HasField("metadata"):
         raise InvalidInput("CreateContainer", "lacks config or its metadata", hint="send both")
-    sandbox = service.sandbox(required(request))
-    made = create(service.pods, sandbox.id, container_config(request.config, sandbox.config))
+    sandbox = service.sandbox(required(request, "pod_sandbox_id"))
+    image = _image(service, request.config.image.image)
+    config = container_config(request.config, sandbox.config, **image)
+    made = create(service.pods, sandbox.id, config)
     service.events.publish(made.id, "created")
     return pb.CreateContainerResponse(container_id=made.id)
+
+
+def _image(service: Service, name: str) -> dict[str, str]:
+    """What the ImageService finds for a name; nothing where `pod` is to say what is missing."""
+    store = service.pods.store
+    with contextlib.suppress(NotFound):
+        image = store.image(name) if name.startswith("sha256:") else lookup.find(store, name)
+        if image is not None:
+            digests = names(image)[1]
+            return {"image_id": image.id, "image_ref": digests[0] if digests else ""}
+    return {}

@@ -1,4 +1,4 @@
-"""What every request about one object has."""
+"""What several requests have."""
 
 from __future__ import annotations
 
@@ -15,3 +15,23 @@ def required(request: Any, field: str = "") -> str:
     if not identifier:
         raise InvalidInput(f"{request.DESCRIPTOR.name}: {field}", "is empty", hint="send an ID")
     return identifier
+
+
+def command(request: Any) -> tuple[str, ...]:
+    """What is to be executed. Raises InvalidInput."""
+    words = tuple(request.cmd)
+    if not words or not words[0]:
+        raise InvalidInput(f"{request.DESCRIPTOR.name}: cmd", "is empty", hint="send a command")
+    if any("\0" in word for word in words):
+        raise InvalidInput(f"{request.DESCRIPTOR.name}: cmd", "holds a NUL byte", hint="take it out")
+    return words
+
+
+def check_streams(request: Any) -> None:
+    """Raises InvalidInput where none is asked for, or standard error beside a terminal."""
+    if not (request.stdin or request.stdout or request.stderr):
+        raise InvalidInput(request.DESCRIPTOR.name, "asks for no stream", hint="one of stdin, stdout, stderr")
+    if request.tty and request.stderr:
+        raise InvalidInput(
+            request.DESCRIPTOR.name, "a terminal has no standard error of its own", hint="leave stderr out"
+        )

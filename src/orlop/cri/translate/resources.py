@@ -11,7 +11,10 @@ _SHARES = 1024  # of a whole core
 
 
 def resources(asked: pb.LinuxContainerResources, subject: str) -> Resources:
-    """What is 0 or empty is not set. Raises InvalidInput for numbers that mean nothing."""
+    """What is 0 or empty is not set. Raises InvalidInput for numbers that mean nothing.
+
+    A process' `oom_score_adj` is a container's at its creation, see there.
+    """
     for name in ("cpu_period", "cpu_shares", "memory_limit_in_bytes"):
         if getattr(asked, name) < 0:
             raise InvalidInput(f"{subject}: {name}", "is negative", hint="give 0 for no limit")
@@ -27,7 +30,7 @@ def resources(asked: pb.LinuxContainerResources, subject: str) -> Resources:
         cpuset_mems=asked.cpuset_mems,
         memory_limit=asked.memory_limit_in_bytes,
         memory_swap=asked.memory_swap_limit_in_bytes,
-        oom_score_adj=asked.oom_score_adj,
+        oom_score_adj=asked.oom_score_adj or None,
         hugepages={limit.page_size: limit.limit for limit in asked.hugepage_limits},
         unified=dict(asked.unified),
     )

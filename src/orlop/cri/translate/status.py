@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orlop.cri.proto import cri_pb2 as pb
-from orlop.cri.translate import resources
+from orlop.cri.translate import resources, signals
 from orlop.pod.model import Container, ContainerConfig, Sandbox, SandboxConfig
 from orlop.runtime.model import IDMapping, Mount
 
@@ -92,8 +92,8 @@ def container_item(container: Container) -> pb.Container:
         id=container.id,
         pod_sandbox_id=container.sandbox_id,
         metadata=container_metadata(config),
-        image=pb.ImageSpec(image=config.image),
-        image_ref=container.image_id,
+        image=_image(config),
+        image_ref=config.image_ref or container.image_id,
         state=container_state(container.state),
         created_at=nanoseconds(container.created),
         labels=config.labels,
@@ -113,8 +113,8 @@ def container_status(container: Container) -> pb.ContainerStatus:
         started_at=nanoseconds(container.started),
         finished_at=nanoseconds(container.finished),
         exit_code=container.exit_code,
-        image=pb.ImageSpec(image=config.image_name or config.image),
-        image_ref=container.image_id,
+        image=_image(config),
+        image_ref=config.image_ref or container.image_id,
         reason=container.reason,
         message=container.message,
         labels=config.labels,
@@ -123,7 +123,18 @@ def container_status(container: Container) -> pb.ContainerStatus:
         log_path=container.log_path,
         resources=pb.ContainerResources(linux=resources.message(config.resources)),
         image_id=container.image_id,
+        user=pb.ContainerUser(
+            linux=pb.LinuxContainerUser(
+                uid=container.uid, gid=container.gid, supplemental_groups=container.groups
+            )
+        ),
+        stop_signal=signals.message(container.stop_signal),
     )
+
+
+def _image(config: ContainerConfig) -> pb.ImageSpec:
+    """By the name that the user chose, where the request told it."""
+    return pb.ImageSpec(image=config.image_name or config.image)
 
 
 def _mount(mount: Mount) -> pb.Mount:
