@@ -109,9 +109,9 @@ def _process(
     if not args or not args[0]:
         raise InvalidInput(f"container {row['name']}", "nothing to execute", hint="give a command")
     base = codec.process(row["process"])
-    values = dict(entry.partition("=")[::2] for entry in base.env)
-    if terminal:
-        values.setdefault("TERM", "xterm")
+    # The rest of the environment is in config.json, as hooks may have left it; a HOME that somebody chose
+    # outranks that of the user who executes.
+    values = dict(entry.partition("=")[::2] for entry in base.env if entry.startswith("HOME="))
     values.update(env)
     return Process(
         args=tuple(args),
