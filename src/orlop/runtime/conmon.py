@@ -147,6 +147,20 @@ def tell(bundle: str, kind: int, rows: int = 0, columns: int = 0) -> bool:
     return True
 
 
+def has_open(pid: int, path: str) -> bool:
+    """Whether the process has this very file open."""
+    try:
+        wanted = os.stat(path, follow_symlinks=False)
+        names = os.listdir(f"/proc/{pid}/fd")
+    except OSError:
+        return False
+    for name in names:
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.stat(f"/proc/{pid}/fd/{name}"), wanted):
+                return True
+    return False
+
+
 def pid_of(bundle: str, identifier: str) -> int:
     """The PID of the container's conmon; 0 where it has ended. A PID that others have now is not it."""
     pid = number(f"{bundle}/conmon.pid")

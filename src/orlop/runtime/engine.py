@@ -306,7 +306,9 @@ class Engine:
     def update(self, identifier: str, resources: Resources) -> None:
         """Change limits at once; what is not set stays.
 
-        Raises InvalidInput, Conflict (it has ended, or uses more memory than it is to have), RuntimeFailed.
+        In the kernel's files: that is quicker than the runtime, and knows -1 and what was refused. Where
+        systemd makes the groups it has to hear of it, through the runtime. Raises InvalidInput, Conflict (it
+        has ended, or uses more memory than it is to have), RuntimeFailed.
         """
         from orlop.runtime.spec.resources import limited
 
@@ -315,14 +317,17 @@ class Engine:
             asked.pop("hugepageLimits", None)
         if not asked:
             return
-        if resources.memory_limit > 0:
-            self._check_memory(identifier, resources.memory_limit)
-        self._ask("update", identifier, "--resources", "-", stdin=json.dumps(asked).encode())
-
-    def _check_memory(self, identifier: str, limit: int) -> None:
-        """cgroup v2 would kill a container that uses more than its new limit, v1 gives a bare EBUSY."""
         cgroup = self.cgroup_of(identifier)
-        used = self.cgroups.stats(cgroup).working_set if cgroup else 0
+        if resources.memory_limit > 0 and cgroup:
+            self._check_memory(identifier, cgroup, resources.memory_limit)
+        if self.systemd or not cgroup:
+            self._ask("update", identifier, "--resources", "-", stdin=json.dumps(asked).encode())
+        else:
+            self.cgroups.limit(cgroup, resources)
+
+    def _check_memory(self, identifier: str, cgroup: str, limit: int) -> None:
+        """cgroup v2 would kill a container that uses more than its new limit, v1 gives a bare EBUSY."""
+        used = self.cgroups.stats(cgroup).working_set
         if used > limit:
             raise Conflict(
                 f"container {identifier[:12]}",

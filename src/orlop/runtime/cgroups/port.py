@@ -138,6 +138,10 @@ class Cgroups(abc.ABC):
         """
 
     @abc.abstractmethod
+    def limit(self, path: str, resources: Resources) -> None:
+        """Change the limits of a group that is there, as `create` does. Raises Conflict where it is not."""
+
+    @abc.abstractmethod
     def stats(self, path: str, *, detail: bool = False) -> CgroupStats:
         """A dozen small files, and with `detail` as many again. Zeros where the group is absent."""
 
@@ -285,6 +289,10 @@ def _size_name(kilobytes: int) -> str:
             return f"{kilobytes}{unit}"
         kilobytes //= 1024
     return f"{kilobytes}TB"
+
+
+def absent(path: str) -> Conflict:
+    return Conflict(f"cgroup {path}", "is not there (any more)", hint="see: orlop ps --all")
 
 
 def refused(path: str, file: str, value: str, error: OSError) -> Conflict | InvalidInput:

@@ -11,6 +11,7 @@ from orlop.runtime.cgroups.port import (
     CgroupStats,
     DeviceIO,
     HugePages,
+    absent,
     checked,
     huge_page_sizes,
     number,
@@ -54,6 +55,14 @@ class V1(Cgroups):
         for tree in self.trees():
             os.makedirs(tree + path, exist_ok=True)
         self._inherit_cpuset(path)
+        self._apply(path, resources)
+
+    def limit(self, path: str, resources: Resources) -> None:
+        if not any(os.path.isdir(f"{self.root}/{name}{checked(path)}") for name in ("memory", "pids", "cpu")):
+            raise absent(path)
+        self._apply(path, resources)
+
+    def _apply(self, path: str, resources: Resources) -> None:
         orders = _limits(resources, swap=self.swap)
         while orders:
             controller, name, value = orders.pop(0)

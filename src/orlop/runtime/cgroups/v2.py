@@ -10,6 +10,7 @@ from orlop.runtime.cgroups.port import (
     CgroupStats,
     DeviceIO,
     HugePages,
+    absent,
     checked,
     huge_page_sizes,
     number,
@@ -44,6 +45,11 @@ class V2(Cgroups):
         checked(path)
         os.makedirs(self.root + path, exist_ok=True)
         self._hand_down(path)
+        self.limit(path, resources)
+
+    def limit(self, path: str, resources: Resources) -> None:
+        if not os.path.isdir(self.root + checked(path)):
+            raise absent(path)
         for name, value in _limits(resources, swap=self.swap):
             try:
                 write(f"{self.root}{path}/{name}", value)
