@@ -122,10 +122,9 @@ class Adjustments:
         self._list(pb.Mounts, given.mounts, made.mounts, shown.mounts, "destination", plugin)
         self._environment(given.env, plugin)
         self._arguments(given.args, plugin)
-        for stage in STAGES:
-            getattr(made.hooks, stage).extend(getattr(given.hooks, stage))
-            getattr(shown.hooks, stage).extend(getattr(given.hooks, stage))
         if any(len(getattr(given.hooks, stage)) for stage in STAGES):
+            made.hooks.MergeFrom(given.hooks)
+            shown.hooks.MergeFrom(given.hooks)
             self.owners.add(self._id, pb.OciHooks, plugin)
         for limit in given.rlimits:
             self.owners.claim(self._id, pb.Rlimits, plugin, limit.type)

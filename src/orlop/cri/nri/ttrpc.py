@@ -125,6 +125,7 @@ class Server:
         self._handlers = handlers
         self._messages = Messages()
         self._last = 0
+        self._busy = 0
         self._running: set[asyncio.Task[None]] = set()
 
     def received(self, data: bytes) -> None:
@@ -159,14 +160,17 @@ class Server:
         handler = self._handlers.get((request.service, request.method))
         if handler is None:
             return await _failure(UNIMPLEMENTED, f"{request.service}.{request.method} is not known here")
-        if len(self._running) > limits.NRI_CALLS:
+        if self._busy >= limits.NRI_CALLS:
             return await _failure(RESOURCE_EXHAUSTED, f"{limits.NRI_CALLS} calls are under way already")
+        self._busy += 1
         try:
             return pb.Response(status=pb.Status(), payload=await handler(bytes(request.payload)))
         except RemoteError as error:
             return await _failure(error.code, str(error))
         except OrlopError as error:
             return await _failure(UNKNOWN, str(error))
+        finally:
+            self._busy -= 1
 
 
 async def _failure(code: int, message: str) -> pb.Response:
