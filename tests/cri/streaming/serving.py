@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import socket
 import threading
 from collections.abc import Coroutine, Iterator
 from typing import Any, TypeVar
 
 from orlop.cri.streaming.server import Streaming
 from orlop.cri.streaming.settings import StreamingSettings
+from orlop.pod import namespaces
 from orlop.pod.context import Pods
 from tests.pod.make import eventually
 
@@ -64,6 +66,42 @@ def serving(pods: Pods, **settings: Any) -> Iterator[Serving]:
         yield made
     finally:
         made.stop()
+
+
+@contextlib.contextmanager
+def echo(pods: Pods, sandbox_id: str, port: int, address: str = "127.0.0.1") -> Iterator[None]:
+    """Somebody in the pod's network who sends back what comes, and ends when the other side has ended."""
+    made: list[socket.socket] = []
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+
+    def listen() -> None:
+        made.append(socket.create_server((address, port), family=family, backlog=128))
+
+    namespaces.enter(os.path.join(namespaces.folder(pods.node, sandbox_id), "net"), listen)
+    thread = threading.Thread(target=_answer, args=(made[0],))
+    thread.start()
+    try:
+        yield
+    finally:
+        made[0].shutdown(socket.SHUT_RDWR)
+        thread.join()
+        made[0].close()
+
+
+def _answer(server: socket.socket) -> None:
+    threads = []
+    with contextlib.suppress(OSError):
+        while True:
+            threads.append(threading.Thread(target=_echo, args=(server.accept()[0],)))
+            threads[-1].start()
+    for thread in threads:
+        thread.join()
+
+
+def _echo(joined: socket.socket) -> None:
+    with joined, contextlib.suppress(OSError):
+        while data := joined.recv(1 << 16):
+            joined.sendall(data)
 
 
 def processes(word: str) -> list[int]:

@@ -15,7 +15,7 @@ import pytest
 
 from orlop.pod.context import Pods
 from orlop.pod.run_sandbox import run_sandbox
-from tests.cri.streaming.serving import Serving
+from tests.cri.streaming.serving import Serving, echo
 from tests.pod.make import pod, shell, started
 from tools.builds import local
 
@@ -214,10 +214,9 @@ def test_a_forwarded_port_carries_both_directions_to_their_ends(
     program: str, protocol: str, serving: Serving, pods: Pods
 ) -> None:
     sandbox = run_sandbox(pods, pod())
-    started(pods, shell("nc -lk -p 8080 -e cat"), sandbox)
     url = serving.streaming.port_forward(sandbox.id, ())
     data = os.urandom(MIB) * 20
-    with Forward(program, protocol, url, 8080) as forward:
+    with echo(pods, sandbox.id, 8080), Forward(program, protocol, url, 8080) as forward:
         assert forward.exchange(b"hello") == b"hello"
         assert forward.exchange(data) == data
         with ThreadPoolExecutor(20) as pool:
@@ -230,7 +229,6 @@ def test_a_port_that_nobody_listens_on_is_told_and_the_rest_goes_on(
     program: str, protocol: str, serving: Serving, pods: Pods
 ) -> None:
     sandbox = run_sandbox(pods, pod())
-    started(pods, shell("sleep 1000"), sandbox)
     with Forward(program, protocol, serving.streaming.port_forward(sandbox.id, ()), 81) as forward:
         assert forward.exchange(b"x") == b""
     assert re.search(rb"port 81.*connection refused", forward.said), forward.said

@@ -57,7 +57,7 @@ async def forward(
         ]
         await asyncio.gather(*tasks)
     except OSError as failure:
-        await _complain(error, where, failure.strerror or str(failure))
+        await _complain(error, where, _words(failure))
         return False
     finally:
         await stopped(*tasks)
@@ -113,7 +113,7 @@ async def _connected(pods: Pods, workers: Workers, sandbox_id: str, port: int) -
             try:
                 await loop.sock_connect(made, (address, port))
             except OSError as error:
-                failures.append(f"{address}: {(error.strerror or str(error)).lower()}")
+                failures.append(f"{address}: {_words(error)}")
             else:
                 found = made
                 return made
@@ -122,6 +122,11 @@ async def _connected(pods: Pods, workers: Workers, sandbox_id: str, port: int) -
         )
     finally:
         _close([made for made in sockets if made is not found])
+
+
+def _words(error: OSError) -> str:
+    """The system's own: asyncio puts others in their place."""
+    return os.strerror(error.errno).lower() if error.errno else str(error)
 
 
 def _sockets(pods: Pods, sandbox_id: str) -> list[socket.socket]:
