@@ -25,7 +25,10 @@ _OPTIONS = {"net": "--net", "ipc": "--ipc", "uts": "--uts"}
 _MAP_THEN = 'echo mapped && read -r _ && exec "$@"'
 #: Arguments are pairs of a file below /proc/sys and its value.
 _SET_AND_WAIT = """
-while [ "$#" -gt 1 ]; do printf %s "$2" > "/proc/sys/$1" || exit 1; shift 2; done
+while [ "$#" -gt 1 ]; do
+  printf %s "$2" > "/proc/sys/$1" || { echo "the kernel refuses the sysctl $1=$2" >&2; exit 1; }
+  shift 2
+done
 echo made && read -r _
 """
 

@@ -10,8 +10,8 @@ import os
 from functools import partial
 
 from orlop.kit import files
-from orlop.kit.errors import InvalidInput, NotFound, OrlopError
-from orlop.pod import codec, etc, inside, namespaces, sandbox
+from orlop.kit.errors import Conflict, InvalidInput, NotFound, OrlopError
+from orlop.pod import codec, etc, inside, namespaces, refresh, sandbox
 from orlop.pod.context import Pods
 from orlop.pod.merge import Merged, merged
 from orlop.pod.model import ContainerConfig, SandboxConfig
@@ -21,6 +21,8 @@ from orlop.runtime.model import ContainerSpec, Mount, Namespaces, Process, Secur
 
 TYPE_CHECKING = False  # as typing's, without importing typing
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from orlop.image.config import ImageConfig
 
 _SHM = "/dev/shm"  # noqa: S108 - not a temporary file
@@ -123,8 +125,9 @@ def spec(
     config: ContainerConfig,
     process: Merged,
     root: str,
+    pid_namespace: str = "",
 ) -> ContainerSpec:
-    """What the runtime is asked for."""
+    """What the runtime is asked for. `pid_namespace` is the path of another container's, to be joined."""
     return ContainerSpec(
         id=identifier,
         root=root,
@@ -137,7 +140,7 @@ def spec(
             stop_signal=process.stop_signal,
         ),
         cgroup=pods.cgroup(sandbox_id, identifier),
-        namespaces=_namespaces(pods, sandbox_id, pod, config),
+        namespaces=_namespaces(pods, sandbox_id, pod, config, pid_namespace),
         security=Security(**{**vars(config.security), "user": process.user}),
         resources=config.resources,
         mounts=_mounts(pods, identifier, sandbox_id, pod, config, process, root),
@@ -146,6 +149,36 @@ def spec(
         uid_mappings=pod.uid_mappings,
         gid_mappings=pod.gid_mappings,
     )
+
+
+@contextlib.contextmanager
+def pid_namespace(pods: Pods, identifier: str, sandbox_id: str, target: str) -> Iterator[str]:
+    """The path, for the block, of the PID namespace of the container `target` of the same pod; "" for none.
+
+    It is opened before the process is looked at, so that it is that very process's, whoever is PID later.
+    Raises NotFound, InvalidInput (it is of another pod), Conflict (it has ended).
+    """
+    if not target:
+        yield ""
+        return
+    row = pods.container_row(target)
+    subject = f"container {row['name']}"
+    if row["sandbox_id"] != sandbox_id:
+        raise InvalidInput(
+            subject, "is in another pod, so its processes cannot be shared", hint="name one of the same pod"
+        )
+    try:
+        opened = os.open(f"/proc/{row['pid']}/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        opened = -1
+    try:
+        if opened < 0 or not refresh.alive(row["pid"], row["pid_start"]):
+            raise Conflict(subject, "has ended, so its processes cannot be shared", hint="name one that runs")
+        with namespaces.pinned(pods.node, sandbox_id, f"pid-{identifier}", opened) as path:
+            yield path
+    finally:
+        if opened >= 0:
+            os.close(opened)
 
 
 def log_folder(pods: Pods, log_path: str, log_directory: str = "") -> None:
@@ -206,15 +239,17 @@ def _delete(pods: Pods, identifier: str, ended: bool) -> None:
     pods.engine.delete(identifier, force=True)
 
 
-def _namespaces(pods: Pods, sandbox_id: str, pod: SandboxConfig, config: ContainerConfig) -> Namespaces:
+def _namespaces(
+    pods: Pods, sandbox_id: str, pod: SandboxConfig, config: ContainerConfig, pid: str
+) -> Namespaces:
     pins = namespaces.folder(pods.node, sandbox_id)
     host = pod.network == "host"
     return Namespaces(
         network="host" if host else os.path.join(pins, "net"),
         ipc="host" if pod.host_ipc else os.path.join(pins, "ipc"),
         uts="host" if host else os.path.join(pins, "uts"),
-        pid=""
-        if config.own_pid
+        pid=pid
+        if pid or config.own_pid
         else "host"
         if pod.host_pid
         else os.path.join(pins, "pid")

@@ -14,6 +14,7 @@ TYPE_CHECKING = False  # as typing's, without importing typing
 if TYPE_CHECKING:
     from orlop.image.config import ImageConfig
     from orlop.pod.merge import Merged
+    from orlop.runtime.model import ContainerSpec
 
 
 def create_container(pods: Pods, sandbox_id: str, config: ContainerConfig) -> Container:
@@ -104,7 +105,22 @@ def create(
     `unattended`: nobody waits to remove it after its end, so conmon starts what does.
     """
     identifier = str(row["id"])
-    spec = container.spec(pods, identifier, sandbox_id, pod, config, process, root)
+    with container.pid_namespace(pods, identifier, sandbox_id, config.pid_target) as joined:
+        spec = container.spec(pods, identifier, sandbox_id, pod, config, process, root, joined)
+        return pods.engine.create(
+            _adjusted(pods, identifier, sandbox_id, config, spec),
+            pods.bundle(identifier),
+            log_path=str(row["log_path"]),
+            stdin_once=config.stdin_once,
+            exit_command=_exit_command(pods, identifier) if unattended else (),
+            handler=pod.handler,
+        )
+
+
+def _adjusted(
+    pods: Pods, identifier: str, sandbox_id: str, config: ContainerConfig, spec: ContainerSpec
+) -> ContainerSpec:
+    """With the devices of CDI, and what the hooks make of it."""
     if config.cdi_devices or any(key.startswith("cdi.k8s.io/") for key in config.annotations):
         from orlop.runtime.cdi import apply as cdi
 
@@ -113,14 +129,7 @@ def create(
     if pods.hooks is not None:
         about = as_sandbox(pods.sandbox_row(sandbox_id)), as_container(pods.container_row(identifier))
         spec = pods.hooks.create_container(*about, spec)
-    return pods.engine.create(
-        spec,
-        pods.bundle(identifier),
-        log_path=str(row["log_path"]),
-        stdin_once=config.stdin_once,
-        exit_command=_exit_command(pods, identifier) if unattended else (),
-        handler=pod.handler,
-    )
+    return spec
 
 
 def _exit_command(pods: Pods, identifier: str) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import os
 import sqlite3
 
 from orlop.kit.errors import NotFound
-from orlop.pod import namespaces
+from orlop.pod import namespaces, sandbox
 from orlop.pod.context import Pods
 from orlop.pod.model import SandboxConfig
 from orlop.runtime.model import ContainerSpec, Mount, Namespaces, Process, Security
@@ -31,8 +31,12 @@ def recorded(row: sqlite3.Row) -> bool:
 def start(pods: Pods, sandbox_id: str, config: SandboxConfig) -> int:
     """Start the init and pin its PID namespace; returns its PID."""
     bundle = pods.bundle(sandbox_id)
-    root = os.path.join(bundle, "init")
+    owner = sandbox.owner(config)
+    above = pods.store.mapped_folder(sandbox_id, owner) if config.uid_mappings else bundle
+    root = os.path.join(above, "init")
     os.makedirs(root, mode=0o700, exist_ok=True)
+    if config.uid_mappings:
+        os.chown(root, *owner)
     pins = namespaces.folder(pods.node, sandbox_id)
     spec = ContainerSpec(
         id=sandbox_id,

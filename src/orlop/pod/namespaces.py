@@ -21,6 +21,8 @@ from orlop.kit.node import Node
 
 TYPE_CHECKING = False  # as typing's, without importing typing
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from orlop.pod.model import SandboxConfig
 
 _FLAGS = {"net": kernel.CLONE_NEWNET, "ipc": kernel.CLONE_NEWIPC, "uts": kernel.CLONE_NEWUTS}
@@ -71,6 +73,19 @@ def mount_shm(node: Node, sandbox_id: str, owner: tuple[int, int] = (0, 0)) -> N
 def pin_pid(node: Node, sandbox_id: str, pid: int) -> None:
     """Pin the PID namespace of the pod's init, so that its containers can join it."""
     _bind(f"/proc/{pid}/ns/pid", os.path.join(folder(node, sandbox_id), "pid"))
+
+
+@contextlib.contextmanager
+def pinned(node: Node, sandbox_id: str, name: str, namespace: int) -> Iterator[str]:
+    """The path of a pin, for the block, of the namespace that is open as the descriptor `namespace`."""
+    path = os.path.join(folder(node, sandbox_id), name)
+    _bind(f"/proc/self/fd/{namespace}", path)
+    try:
+        yield path
+    finally:
+        detach(path)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
 
 
 def unpin(node: Node, sandbox_id: str) -> None:

@@ -141,6 +141,7 @@ def dismantle(pods: Pods, identifier: str, *, attached: bool, has_init: bool) ->
     if has_init:
         steps.append(lambda: pods.engine.delete(identifier, force=True))
         steps.append(lambda: files.remove_tree(pods.bundle(identifier)))
+        steps.append(lambda: files.remove_tree(pods.node.in_state("mapped", identifier)))
     if attached:
         steps.append(lambda: detach(pods, identifier))
     steps += [

@@ -27,20 +27,26 @@ _PASS = 0o711
 def layers(layout: Layout, container_id: str, user_namespace: str, owner: tuple[int, int]) -> Iterator[str]:
     """The folder of layers as the user namespace sees it, and beside it a place `root` to mount at.
 
-    The container's root may pass through the folder of both, and nobody else. The caller holds the
-    container's lock. Raises Unsupported where the kernel or the file system cannot.
+    The caller holds the container's lock. Raises Unsupported where the kernel or the file system cannot.
     """
-    base = layout.mapped(container_id)
-    _open_way(layout, os.path.dirname(base))
-    for name in ("", "/root"):
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(base + name, 0o710)
-    os.chown(base, -1, owner[1])
+    base = folder(layout, container_id, owner)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(f"{base}/root", 0o700)
     upper = f"{layout.rootfs(container_id)}/upper"
     if not os.path.exists(f"{layout.rootfs(container_id)}/dressed"):
         os.chown(upper, *owner)
     with view(layout, base, user_namespace) as place:
         yield place
+
+
+def folder(layout: Layout, identifier: str, owner: tuple[int, int]) -> str:
+    """A folder, made now, for a container or a pod: its root may pass through it, and nobody else."""
+    base = layout.mapped(identifier)
+    _open_way(layout, os.path.dirname(base))
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(base, 0o710)
+    os.chown(base, -1, owner[1])
+    return base
 
 
 def _open_way(layout: Layout, folder: str) -> None:

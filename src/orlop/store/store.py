@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from orlop.image.digest import Digest
     from orlop.image.sink import ImageRecord, LayerRequest, Reader
     from orlop.kit.progress import Meter
+    from orlop.store.collect import Collected
 
 _DEFAULTS = StoreSettings()
 
@@ -205,6 +206,13 @@ class Store:
         return image_volumes.mount(self.layout, self._database, container_id, image, user_namespace)
 
     @explained
+    def mapped_folder(self, identifier: str, owner: tuple[int, int]) -> str:
+        """An empty folder that the root of a user namespace, who has the IDs `owner`, may pass through."""
+        from orlop.store import mapped
+
+        return mapped.folder(self.layout, identifier, owner)
+
+    @explained
     def unmount_rootfs(self, container_id: str) -> None:
         """What the container wrote stays."""
         from orlop.store import rootfs
@@ -254,6 +262,16 @@ class Store:
         from orlop.store.df import content
 
         return content(self._database)
+
+    @explained
+    def collect(self) -> Collected:
+        """Remove leftovers of interrupted work, and layers of pulls that were given up an hour ago. No image.
+
+        Cheap; waits for nobody, and takes nothing from a pull under way.
+        """
+        from orlop.store.collect import collect
+
+        return collect(self.layout, self._database)
 
     @explained
     def prune(self, *, all_images: bool = False) -> Pruned:
