@@ -71,6 +71,7 @@ CONTAINERS_PER_POD = 64
 SHM_SIZE = 64 * MIB  # /dev/shm of a pod
 EXIT_RECORD = 5.0  # conmon writes the exit code this soon after the last process is gone, or never
 KILL_WAIT = 10.0  # from SIGKILL to the end of every process
+CHECKPOINT_TIMEOUT = 120.0  # of a container's memory to files
 CDI_FILES = 256  # descriptions of devices in one folder
 CDI_FILE_SIZE = 4 * MIB
 CDI_ENTRIES = 4096  # devices of one file, or changes that a container's devices ask for

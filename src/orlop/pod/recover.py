@@ -133,6 +133,7 @@ def _remove_orphans(pods: Pods, notes: _Notes) -> None:
     }
     found["roots"] = [name for name in pods.store.rootfs_list() if _is_id(name)]
     found["logs"] = _listed(node.in_root("logs"))
+    found["checkpoints"] = _listed(node.in_root("checkpoints"))
     found["cgroups"] = pods.engine.cgroups.children(pods.own_group)  # those elsewhere: by their bundles
     locked = [name.removesuffix(".owner") for name in _names(node.in_state("locks", "pods"))]
     sandboxes, containers = _ids(pods, "sandboxes"), _ids(pods, "containers")
@@ -145,6 +146,8 @@ def _remove_orphans(pods: Pods, notes: _Notes) -> None:
         steps.setdefault(name, []).append(partial(pods.store.remove_rootfs, name))
     for name in set(found["logs"]) - containers:
         steps.setdefault(name, []).append(partial(files.remove_tree, node.in_root("logs", name)))
+    for name in set(found["checkpoints"]) - containers:
+        steps.setdefault(name, []).append(partial(files.remove_tree, node.in_root("checkpoints", name)))
     for name in set(found["namespaces"]) - sandboxes:
         steps.setdefault(name, []).append(partial(namespaces.unpin, node, name))
     for name in set(found["pods"]) - sandboxes:

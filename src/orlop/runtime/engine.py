@@ -44,7 +44,7 @@ class RuntimeSettings:
     `path` is the OCI runtime: a name to look for, or an absolute path. `handlers` are further ones that a pod
     may ask for, "name=path" each. `log_size` bounds a log that nobody rotates: conmon begins it anew beyond
     that many bytes (0: never). `cgroup_manager` is "cgroupfs" or "systemd". `cdi_spec_dirs` are the folders
-    of CDI's device descriptions, the later ones outranking the earlier.
+    of CDI's device descriptions, the later ones outranking the earlier. `criu` writes checkpoints.
     """
 
     path: str = "crun"
@@ -53,6 +53,7 @@ class RuntimeSettings:
     cgroup_manager: str = "cgroupfs"
     handlers: tuple[str, ...] = ()
     cdi_spec_dirs: tuple[str, ...] = ("/etc/cdi", "/var/run/cdi")
+    criu: str = "criu"
 
 
 class Engine:
