@@ -22,6 +22,7 @@ SECTIONS = {
     "network": "orlop.network.settings.NetworkSettings",
     "runtime": "orlop.runtime.engine.RuntimeSettings",
     "store": "orlop.store.model.StoreSettings",
+    "streaming": "orlop.cri.streaming.settings.StreamingSettings",
     "supervise": "orlop.system.supervise.logs.LogSettings",
 }
 
