@@ -144,6 +144,7 @@ class Events:
             container.id, exit_code=container.exit_code, oom_killed=container.reason == "OOMKilled"
         )
         self.publish(container.id, "stopped")
+        self._pods.tell("ended_container", container.sandbox_id, container.id)
 
     # Messages
 

@@ -55,5 +55,8 @@ class Hooks:
     def stopped_container(self, sandbox: Sandbox, container: Container) -> None:
         """It has ended, because somebody stopped it."""
 
+    def ended_container(self, sandbox: Sandbox, container: Container) -> None:
+        """It has ended, whoever ended it; told by whoever watches, perhaps after `stopped_container`."""
+
     def remove_container(self, sandbox: Sandbox, container: Container) -> None:
         """It is about to be taken away."""

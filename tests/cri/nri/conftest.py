@@ -14,5 +14,13 @@ from tests.cri.nri.host import runtime as running
 
 @pytest.fixture
 def runtime(node: Node, tmp_path: Path) -> Iterator[Runtime]:
-    with running(node, tmp_path, plugin_request_timeout=1.0) as made:
+    """Patient: a busy machine must not look like a slow plugin."""
+    with running(node, tmp_path, plugin_request_timeout=30.0) as made:
+        yield made
+
+
+@pytest.fixture
+def hasty(node: Node, tmp_path: Path) -> Iterator[Runtime]:
+    """One for tests with a plugin that does not answer."""
+    with running(node, tmp_path, plugin_request_timeout=1.5) as made:
         yield made

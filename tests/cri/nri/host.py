@@ -44,7 +44,7 @@ class Runtime:
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever)
         self._thread.start()
-        self.nri = Nri(self.pods, NriSettings(**values))
+        self.nri = Nri(self.pods, NriSettings(**values), manager="")
         self.run(self.nri.start())
         self.pods.hooks = self.nri
 

@@ -173,20 +173,20 @@ def test_a_failure_after_the_deed_changes_nothing(runtime: Runtime) -> None:
         assert started(runtime.pods, sleeper()).state == "running"
 
 
-def test_a_slow_plugin_is_disconnected_and_the_request_goes_on(runtime: Runtime) -> None:
-    with plugin(runtime, hang="CreateContainer") as slow:
-        container = started(runtime.pods, sleeper())
+def test_a_slow_plugin_is_disconnected_and_the_request_goes_on(hasty: Runtime) -> None:
+    with plugin(hasty, hang="CreateContainer") as slow:
+        container = started(hasty.pods, sleeper())
         assert container.state == "running"
-        assert members(runtime) == []
+        assert members(hasty) == []
         slow.wait("Ended")
 
 
-def test_a_slow_plugin_can_ask_to_be_waited_for_and_to_stay(runtime: Runtime) -> None:
-    with plugin(runtime, hang="CreateContainer", fail_request=True, keep_connected=True):
-        sandbox = run_sandbox(runtime.pods, pod())
+def test_a_slow_plugin_can_ask_to_be_waited_for_and_to_stay(hasty: Runtime) -> None:
+    with plugin(hasty, hang="CreateContainer", fail_request=True, keep_connected=True):
+        sandbox = run_sandbox(hasty.pods, pod())
         with pytest.raises(PluginFailed, match="CreateContainer"):
-            create_container(runtime.pods, sandbox.id, sleeper())
-        assert members(runtime) == ["10-tester"]
+            create_container(hasty.pods, sandbox.id, sleeper())
+        assert members(hasty) == ["10-tester"]
 
 
 def test_a_plugin_killed_in_the_middle_of_a_request_hurts_nobody(runtime: Runtime) -> None:
@@ -258,12 +258,12 @@ def test_a_plugin_that_joins_is_told_of_all_that_is_and_may_change_it(runtime: R
         eventually(lambda: runtime.pods.container(container.id).config.resources.cpu_shares == 444)
 
 
-def test_a_container_that_is_being_made_while_a_plugin_joins_is_not_missed(runtime: Runtime) -> None:
-    with plugin(runtime, "slow", "10", hang="CreateContainer", only="main"):
-        sandbox = run_sandbox(runtime.pods, pod())
-        thread = threading.Thread(target=create_container, args=(runtime.pods, sandbox.id, sleeper()))
+def test_a_container_that_is_being_made_while_a_plugin_joins_is_not_missed(hasty: Runtime) -> None:
+    with plugin(hasty, "slow", "10", hang="CreateContainer", only="main"):
+        sandbox = run_sandbox(hasty.pods, pod())
+        thread = threading.Thread(target=create_container, args=(hasty.pods, sandbox.id, sleeper()))
         thread.start()
-        with plugin(runtime, "joiner", "20") as joiner:
+        with plugin(hasty, "joiner", "20") as joiner:
             thread.join()
             heard = joiner.lines("Synchronize")[0]["containers"] + joiner.events("main")
             assert heard[0] in ("main", "CreateContainer")
@@ -344,7 +344,9 @@ def test_an_end_that_nobody_asked_for_is_told_once(runtime: Runtime) -> None:
         container = started(runtime.pods, sleeper())
         os.kill(container.pid, 9)
         runtime.pods.engine.wait(container.id, 10)
-        runtime.nri.exited(container.id)
+        runtime.pods.container(container.id)
+        runtime.pods.tell("ended_container", container.sandbox_id, container.id)
+        heard.wait("StopContainer")
         stop_container(runtime.pods, container.id)
         assert heard.events("main").count("StopContainer") == 1
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import functools
 import logging
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
@@ -33,8 +34,10 @@ _log = logging.getLogger(__name__)
 class Nri(Hooks):
     """Give it to `Pods.hooks` after `start`. `start` and `stop` on the loop, hooks in any other thread."""
 
-    def __init__(self, pods: Pods, settings: NriSettings) -> None:
+    def __init__(self, pods: Pods, settings: NriSettings, *, manager: str = "cri") -> None:
+        """Plugins are told of the pods that `manager` made: those of which the hooks are called."""
         self._pods = pods
+        self._manager = manager
         self._settings = settings
         self._loop: asyncio.AbstractEventLoop | None = None
         self._updater = Updater(pods)
@@ -83,8 +86,7 @@ class Nri(Hooks):
             self._tell(pb.POST_UPDATE_POD_SANDBOX, request, pb.PostUpdatePodSandboxResponse)
 
     def stop_sandbox(self, sandbox: Sandbox) -> None:
-        if self._is_heard and sandbox.id in self._live:
-            self._live.discard(sandbox.id)
+        if self._is_heard and self._ends(sandbox.id):
             request = pb.StopPodSandboxRequest(pod=self._pod(sandbox))
             self._tell(pb.STOP_POD_SANDBOX, request, pb.StopPodSandboxResponse)
 
@@ -147,9 +149,8 @@ class Nri(Hooks):
 
     def stopped_container(self, sandbox: Sandbox, container: Container) -> None:
         plugins = self._plugins
-        if plugins is None or not self._is_heard or container.id not in self._live:
+        if plugins is None or not self._is_heard or not self._ends(container.id):
             return
-        self._live.discard(container.id)
         try:
             made = self._wait(plugins.stopped(self._pod(sandbox), self._container(container)))
         except OrlopError as error:
@@ -165,12 +166,21 @@ class Nri(Hooks):
             self._tell(pb.REMOVE_CONTAINER, request, pb.RemoveContainerResponse)
         self._live.discard(container.id)
 
-    def exited(self, container_id: str) -> None:
-        """It has ended of itself. For whoever watches exits; once told, a later stop is not told again."""
-        if self._is_heard and container_id in self._live:
-            self._pods.tell("stopped_container", self._pods.container(container_id).sandbox_id, container_id)
+    def ended_container(self, sandbox: Sandbox, container: Container) -> None:
+        """Plugins hear of an end once: of this one or of the stop, whichever comes first. Does not wait."""
+        if self._loop is not None and self._is_heard and container.id in self._live:
+            work = functools.partial(self.stopped_container, sandbox, container)
+            self._loop.call_soon_threadsafe(self._loop.run_in_executor, None, work)
 
     # Between the threads and the loop
+
+    def _ends(self, identifier: str) -> bool:
+        """Whether plugins know it and have not heard of its end: true for one thread only."""
+        try:
+            self._live.remove(identifier)
+        except KeyError:
+            return False
+        return True
 
     @property
     def _is_heard(self) -> bool:
@@ -208,13 +218,17 @@ class Nri(Hooks):
     # What plugins are shown
 
     def _state(self) -> tuple[list[pb.PodSandbox], list[pb.Container]]:
-        sandboxes = {sandbox.id: sandbox for sandbox in self._pods.sandboxes()}
+        ours = [sandbox for sandbox in self._pods.sandboxes() if sandbox.config.manager == self._manager]
+        sandboxes = {sandbox.id: sandbox for sandbox in ours}
         for identifier, sandbox in tuple(self._starting.items()):
             if self._pods.records.row("sandboxes", identifier) is None:
                 self._starting.pop(identifier, None)
-            sandboxes.setdefault(identifier, sandbox)
+            else:
+                sandboxes.setdefault(identifier, sandbox)
         found = [
-            container for container in self._pods.containers() if container.state in ("created", "running")
+            container
+            for container in self._pods.containers()
+            if container.state in ("created", "running") and container.sandbox_id in sandboxes
         ]
         shown = [self._container(container) for container in found]
         there = {container.id for container in found}

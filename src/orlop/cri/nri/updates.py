@@ -16,7 +16,7 @@ from functools import partial
 from orlop.cri.nri import resources
 from orlop.cri.nri.proto import nri_pb2 as pb
 from orlop.kit import limits
-from orlop.kit.errors import OrlopError
+from orlop.kit.errors import Conflict, OrlopError
 from orlop.pod.context import Pods
 from orlop.pod.stop_container import stop_container
 from orlop.pod.update_container import update_container
@@ -68,11 +68,16 @@ class Updater:
                 _attempted(partial(stop_container, self._pods, eviction.container_id, 0))
             for update in updates[: limits.NRI_UPDATES]:
                 wanted = resources.changed(Resources(), update.linux.resources)
-                if wanted != Resources() and not _attempted(
-                    partial(update_container, self._pods, update.container_id, wanted)
-                ):
+                if wanted != Resources() and not _attempted(partial(self._update, update, wanted)):
                     failed.append(update)
         return [update for update in failed if not update.ignore_failure]
+
+    def _update(self, update: pb.ContainerUpdate, wanted: Resources) -> None:
+        """Raises NotFound, Conflict."""
+        now = self._pods.container(update.container_id)
+        if now.state not in ("created", "running"):  # said without its claim, which whoever asks may hold
+            raise Conflict(f"container {now.config.name}", "has ended", hint="update those that run")
+        update_container(self._pods, now.id, wanted)
 
     @contextlib.contextmanager
     def _busy(self) -> Iterator[None]:
