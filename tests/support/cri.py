@@ -9,7 +9,6 @@ with temporary_node() as node, daemon(node) as running, Client(running.socket) a
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import subprocess
 import sys
@@ -63,15 +62,37 @@ class Client:
 class Daemon:
     """A running `orlop serve`."""
 
-    def __init__(self, node: Node, *arguments: str) -> None:
+    def __init__(self, node: Node, *arguments: str, socket: str = "") -> None:
         self.node = node
-        self.socket = node.in_state("orlop.sock")
+        self.socket = socket or node.in_state("orlop.sock")
         self.log = Path(node.root).parent / "serve.log"
         self._arguments = arguments
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Answers afterwards."""
+        self._spawn()
+        assert self.process is not None
+        deadline = time.monotonic() + _START
+        while True:
+            with contextlib.suppress(grpc.RpcError), Client(self.socket) as client:
+                client.Version(pb.VersionRequest(), timeout=1)
+                return
+            assert self.process.poll() is None, f"the daemon ended: {self.said()}"
+            assert time.monotonic() < deadline, f"the daemon does not answer: {self.said()}"
+            time.sleep(0.02)
+
+    def refuses(self) -> tuple[int, str]:
+        """Start one that cannot serve: its exit status and what it said."""
+        before = len(self.said())
+        self._spawn()
+        assert self.process is not None
+        try:
+            return self.process.wait(_START), self.said()[before:]
+        finally:
+            self.process.kill()
+
+    def _spawn(self) -> None:
         folders = ("--root", self.node.root, "--state", self.node.state, "--config", self.node.config)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -81,14 +102,6 @@ class Daemon:
                 stderr=log,
                 start_new_session=True,
             )
-        deadline = time.monotonic() + _START
-        while True:
-            with contextlib.suppress(grpc.RpcError), Client(self.socket) as client:
-                client.Version(pb.VersionRequest(), timeout=1)
-                return
-            assert self.process.poll() is None, f"the daemon ended: {self.said()}"
-            assert time.monotonic() < deadline, f"the daemon does not answer: {self.said()}"
-            time.sleep(0.02)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send the signal and wait; its exit status, negative where a signal ended it."""
@@ -115,12 +128,12 @@ class Daemon:
 
 
 @contextlib.contextmanager
-def daemon(node: Node, *arguments: str) -> Iterator[Daemon]:
+def daemon(node: Node, *arguments: str, socket: str = "") -> Iterator[Daemon]:
     """A daemon on the node for the `with` block; it may be stopped, killed and started again meanwhile.
 
-    At the end it must still be there, or have been stopped by the test; a traceback in its log is a failure.
+    `socket` is where it listens, if not at the node's own place. A traceback in its log is a failure.
     """
-    running = Daemon(node, *arguments)
+    running = Daemon(node, *arguments, socket=socket)
     running.start()
     try:
         yield running
@@ -129,8 +142,3 @@ def daemon(node: Node, *arguments: str) -> Iterator[Daemon]:
             running.stop()
     said = running.said()
     assert "Traceback" not in said, said[-4000:]
-
-
-def connected(path: str) -> bool:
-    """Whether anything is at the socket's path."""
-    return os.path.exists(path)

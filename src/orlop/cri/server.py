@@ -92,6 +92,7 @@ class Server:
         self._workers = ThreadPoolExecutor(limits.CRI_WORKER_THREADS, thread_name_prefix="work")
         self._under_way: set[asyncio.Task[Any]] = set()
         self._streams: set[asyncio.Task[Any]] = set()
+        self._ending = False
         self._server: grpc.aio.Server | None = None
 
     def bind(self) -> None:
@@ -113,6 +114,7 @@ class Server:
         assert self._server is not None, "never started"
         loop = asyncio.get_running_loop()
         deadline = loop.time() + grace
+        self._ending = True
         for stream in list(self._streams):
             stream.cancel()
         await self._server.stop(grace)
@@ -191,8 +193,12 @@ class Server:
                     async for message in rpc.function(self._service, request):
                         yield message
                 except asyncio.CancelledError as error:
-                    seen.code, seen.error = grpc.StatusCode.CANCELLED.name, error
-                    raise
+                    if not self._ending:  # the client has gone
+                        seen.code, seen.error = grpc.StatusCode.CANCELLED.name, error
+                        raise
+                    # gRPC would wait for a stream that ends by being cancelled.
+                    failed = Failure(grpc.StatusCode.UNAVAILABLE, "the daemon is ending")
+                    seen.code, seen.error = failed.code.name, error
                 except Exception as error:
                     failed = failure(rpc.name, error)
                     seen.code, seen.error = failed.code.name, error
