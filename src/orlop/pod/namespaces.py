@@ -105,17 +105,14 @@ def unpin(node: Node, sandbox_id: str) -> None:
 
 
 def make_private(path: str) -> None:
-    """`path` is a private mount afterwards, made once by whoever is first.
-
-    It is unbindable, too: a container that is given the machine's `/` gets no copies of the pins in it.
-    """
+    """`path` is a private mount afterwards, made once by whoever is first."""
     if is_mount(path):
         return
     os.makedirs(path, mode=0o700, exist_ok=True)
     with locks.hold(os.path.join(os.path.dirname(path), "locks", "private-mount")):
         if not is_mount(path):
             kernel.mount(path, path, "", kernel.MS_BIND)
-            kernel.mount("", path, "", kernel.MS_UNBINDABLE)
+            kernel.mount("", path, "", kernel.MS_PRIVATE)
 
 
 def release(node: Node) -> None:
