@@ -9,6 +9,7 @@ from orlop.pod import codec, container, refresh, remove_container
 from orlop.pod.context import Pods, as_container, as_sandbox, new_id
 from orlop.pod.model import Container, ContainerConfig, SandboxConfig
 from orlop.pod.records import CREATED, CREATING, READY, REMOVING
+from orlop.runtime.cgroups.prompt import PromptMoves
 
 TYPE_CHECKING = False  # as typing's, without importing typing
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def _make(pods: Pods, pod_row: sqlite3.Row, config: ContainerConfig) -> Containe
     identifier, sandbox_id = new_id(), pod_row["id"]
     pod = codec.sandbox_config(pod_row["config"])
     row = container.row(pods, identifier, sandbox_id, config, image_id, pod.log_directory)
-    with pods.claim(identifier):
+    with PromptMoves(), pods.claim(identifier):
         if not pods.records.insert_container(row):
             pods.release_claim(identifier)
             _require_ready(pods, pod_row)
@@ -126,9 +127,10 @@ def _adjusted(
 
         names = cdi.asked(config.cdi_devices, config.annotations)
         spec = cdi.apply(spec, names, pods.engine.settings.cdi_spec_dirs)
-    if pods.hooks is not None:
+    hooks = pods.heard("create_container", identifier)
+    if hooks is not None:
         about = as_sandbox(pods.sandbox_row(sandbox_id)), as_container(pods.container_row(identifier))
-        spec = pods.hooks.create_container(*about, spec)
+        spec = hooks.create_container(*about, spec)
     return spec
 
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from orlop.runtime.spec.build import Machine
 
 _SIGKILL = 9
+_REMEMBERED = 4096
 CREATED, RUNNING, PAUSED, STOPPED, ABSENT = "created", "running", "paused", "stopped", ""
 
 
@@ -66,6 +67,7 @@ class Engine:
         self._features: dict[str, Features] = {}
         self._handlers: dict[str, Handler] | None = None
         self._programs: dict[str, str] = {}
+        self._cgroup_paths: dict[str, str] = {}  # by container; config.json is large and does not change
         self._cgroups: Cgroups | None = None
         self._rights: Rights | None = None
 
@@ -307,34 +309,11 @@ class Engine:
     def update(self, identifier: str, resources: Resources) -> None:
         """Change limits at once; what is not set stays.
 
-        In the kernel's files: that is quicker than the runtime, and knows -1 and what was refused. Where
-        systemd makes the groups it has to hear of it, through the runtime. Raises InvalidInput, Conflict (it
-        has ended, or uses more memory than it is to have), RuntimeFailed.
+        Raises InvalidInput, Conflict (it has ended, or uses more memory than it is to have), RuntimeFailed.
         """
-        from orlop.runtime.spec.resources import limited
+        from orlop.runtime import update
 
-        asked = limited(resources, swap=self.cgroups.swap, unified=self.cgroups.unified)
-        if not self.cgroups.huge_pages:
-            asked.pop("hugepageLimits", None)
-        if not asked:
-            return
-        cgroup = self.cgroup_of(identifier)
-        if resources.memory_limit > 0 and cgroup:
-            self._check_memory(identifier, cgroup, resources.memory_limit)
-        if self.systemd or not cgroup:
-            self._ask("update", identifier, "--resources", "-", stdin=json.dumps(asked).encode())
-        else:
-            self.cgroups.limit(cgroup, resources)
-
-    def _check_memory(self, identifier: str, cgroup: str, limit: int) -> None:
-        """cgroup v2 would kill a container that uses more than its new limit, v1 gives a bare EBUSY."""
-        used = self.cgroups.stats(cgroup).working_set
-        if used > limit:
-            raise Conflict(
-                f"container {identifier[:12]}",
-                f"uses {used} bytes of memory, more than the limit {limit}",
-                hint="give it a higher limit, or let it free some",
-            )
+        update.update(self, identifier, resources)
 
     def stats(self, identifier: str, *, detail: bool = False) -> CgroupStats:
         """What it uses now; zeros where it has ended. Raises NotFound where it is unknown."""
@@ -368,12 +347,12 @@ class Engine:
     def pause(self, identifier: str) -> None:
         """Freeze the container; a frozen one is fine."""
         if self.state(identifier) != PAUSED:
-            self._ask("pause", identifier)
+            self.ask("pause", identifier)
 
     def resume(self, identifier: str) -> None:
         """Let a frozen container go on; one that runs is fine."""
         if self.state(identifier) != RUNNING:
-            self._ask("resume", identifier)
+            self.ask("resume", identifier)
 
     # Its end
 
@@ -495,6 +474,16 @@ class Engine:
 
     def cgroup_of(self, identifier: str) -> str:
         """The kernel's path of its cgroup; "" where it is not known (any more)."""
+        known = self._cgroup_paths.get(identifier)
+        if known is None:
+            known = self._configured_cgroup(identifier)
+            if known:
+                if len(self._cgroup_paths) > _REMEMBERED:
+                    self._cgroup_paths.clear()
+                self._cgroup_paths[identifier] = known
+        return known
+
+    def _configured_cgroup(self, identifier: str) -> str:
         try:
             part = self.config_of(identifier)["linux"]
         except (NotFound, KeyError):
@@ -529,7 +518,7 @@ class Engine:
         argv = [*self.command(identifier), verb, *options, _plain(identifier), *values]
         return process.run(argv, timeout=limits.RUNTIME_TIMEOUT, check=False, stdin=stdin)
 
-    def _ask(self, verb: str, identifier: str, *more: str, stdin: bytes = b"") -> None:
+    def ask(self, verb: str, identifier: str, *more: str, stdin: bytes = b"") -> None:
         done = self.run_verb(verb, identifier, *more, stdin=stdin)
         if done.status == 0:
             return

@@ -6,6 +6,7 @@ import abc
 import contextlib
 import errno
 import os
+import select
 import time
 
 from orlop.kit.errors import Conflict, InvalidInput
@@ -17,6 +18,7 @@ ROOT = "/sys/fs/cgroup"
 MONITORS = "conmon"
 _TRIES = 200
 _PAUSE = 0.01
+_WATCHED = 256  # processes whose ends are waited for at once
 _BLOCK = 64 * 1024
 _SIGKILL = 9  # the module signal costs 1 ms of `orlop run`
 
@@ -182,10 +184,7 @@ class Cgroups(abc.ABC):
             pids = [pid for pid in self.pids(path) if pid != os.getpid()]
             if not pids:
                 return
-            for pid in pids:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, _SIGKILL)
-            time.sleep(_PAUSE)  # the kernel says nothing when a v1 group empties
+            _end(pids)
 
     def remove(self, path: str) -> None:
         """Remove the group and all below. Raises Conflict where processes stay in it."""
@@ -205,6 +204,30 @@ class Cgroups(abc.ABC):
                 return
             else:
                 return
+
+
+def _end(pids: list[int]) -> None:
+    """SIGKILL to all, and wait a moment for their ends: the kernel says nothing when a v1 group empties."""
+    poller = select.poll()
+    handles: list[int] = []
+    try:
+        for pid in pids:
+            with contextlib.suppress(OSError):
+                if len(handles) < _WATCHED:
+                    handles.append(os.pidfd_open(pid))
+                    poller.register(handles[-1], select.POLLIN)
+                os.kill(pid, _SIGKILL)
+        deadline = time.monotonic() + _PAUSE
+        waiting = set(handles)
+        while waiting and (left := deadline - time.monotonic()) > 0:
+            for handle, _ in poller.poll(left * 1000):
+                poller.unregister(handle)
+                waiting.discard(handle)
+        if len(pids) > len(handles):
+            time.sleep(_PAUSE)
+    finally:
+        for handle in handles:
+            os.close(handle)
 
 
 def checked(path: str) -> str:

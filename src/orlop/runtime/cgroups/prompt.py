@@ -11,35 +11,60 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 
 _AGAIN = 0.003  # seconds: well within a grace period
-_LONGEST = 2.0
+_LONGEST = 2.0  # since the last one began: whoever takes longer does not wait for a move
 
 
 class PromptMoves:
-    """`with PromptMoves():` moves are prompt inside, from soon after its beginning, for two seconds."""
+    """`with PromptMoves():` moves are prompt inside, from soon after its beginning, for two seconds.
+
+    However many are inside, one thread of the process writes for all.
+    """
+
+    _lock = threading.Lock()
+    _inside = 0
+    _until = 0.0
+    _writing = False
 
     def __enter__(self) -> None:
-        self._ended = threading.Event()
-        threading.Thread(target=self._keep, daemon=True).start()
+        with PromptMoves._lock:
+            PromptMoves._inside += 1
+            PromptMoves._until = time.monotonic() + _LONGEST
+            if not PromptMoves._writing:
+                PromptMoves._writing = True
+                threading.Thread(target=_keep, daemon=True).start()
 
     def __exit__(self, *_: object) -> None:
-        self._ended.set()
+        with PromptMoves._lock:
+            PromptMoves._inside -= 1
 
-    def _keep(self) -> None:
-        try:
-            procs = os.open(_own_procs(), os.O_WRONLY | os.O_CLOEXEC)
-        except OSError:  # no such tree, or not ours to write: moves take what they take
-            return
-        try:
-            own = str(os.getpid()).encode()
-            for _ in range(int(_LONGEST / _AGAIN)):
-                os.write(procs, own)
-                if self._ended.wait(_AGAIN):
-                    return
-        except OSError:
-            return
-        finally:
+    @classmethod
+    def goes_on(cls) -> bool:
+        """Whether the thread has to write once more; it ends where not."""
+        with cls._lock:
+            cls._writing = cls._inside > 0 and time.monotonic() < cls._until
+            return cls._writing
+
+
+def _keep() -> None:
+    try:
+        procs = os.open(_own_procs(), os.O_WRONLY | os.O_CLOEXEC)
+    except OSError:  # no such tree, or not ours to write: moves take what they take
+        procs = -1
+    own = str(os.getpid()).encode()
+    try:
+        while PromptMoves.goes_on():
+            if procs >= 0:
+                try:
+                    os.write(procs, own)
+                except OSError:
+                    os.close(procs)
+                    procs = -1
+            time.sleep(_AGAIN)
+    finally:
+        if procs >= 0:
             os.close(procs)
 
 
