@@ -187,16 +187,16 @@ def log_folder(pods: Pods, log_path: str, log_directory: str = "") -> None:
     Raises InvalidInput where it cannot, or where a link leads out of it (CVE-2025-0750's class).
     """
     folder = os.path.dirname(log_path)
-    try:
-        os.makedirs(folder, mode=0o755, exist_ok=True)
-    except OSError as error:
-        raise InvalidInput(log_path, str(error.strerror), hint="choose another log path") from error
     if log_directory and log_path.startswith(log_directory.rstrip("/") + "/"):
         above = os.path.realpath(log_directory)
         if os.path.commonpath((above, os.path.realpath(folder))) != above:
             raise InvalidInput(
                 f"log {log_path}", f"a link leads out of {log_directory}", hint="choose another log path"
             )
+    try:
+        os.makedirs(folder, mode=0o755, exist_ok=True)
+    except OSError as error:
+        raise InvalidInput(log_path, str(error.strerror), hint="choose another log path") from error
 
 
 def _log_path(config: ContainerConfig, log_directory: str) -> str:

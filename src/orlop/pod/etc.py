@@ -45,7 +45,7 @@ def hostname(config: SandboxConfig) -> str:
 def write(node: Node, sandbox_id: str, config: SandboxConfig, addresses: Addresses) -> None:
     """Write all three; again when the addresses are known."""
     place = folder(node, sandbox_id)
-    os.makedirs(place, mode=0o711, exist_ok=True)
+    os.makedirs(place, mode=0o700, exist_ok=True)
     texts = {
         "hosts": hosts(config, addresses),
         "resolv.conf": resolv_conf(config, addresses),
