@@ -76,7 +76,7 @@ def test_volumes_of_an_image_show_nothing_of_the_machine_cve_2022_23648(
         symlink("way", str(tmp_path)),
         symlink("up", "../../../../../.." + str(tmp_path)),
     ]
-    volumes = {f"/{name}": {} for name in ("way", "up")} | {f"/../../../../..{tmp_path}": {}}
+    volumes: dict[str, Any] = {f"/{name}": {} for name in ("way", "up")} | {f"/../../../../..{tmp_path}": {}}
     with hostile(*ways, config={"Volumes": volumes}) as (_, pods):
         container = run(pods, security=Security(read_only_root=read_only))
         assert "secret" not in asked(pods, container, f"ls -a /way /up {tmp_path}")
