@@ -20,10 +20,13 @@ SECTIONS = {
     "cri": "orlop.cri.settings.CriSettings",
     "image": "orlop.image.settings.ImageSettings",
     "network": "orlop.network.settings.NetworkSettings",
+    "nri": "orlop.cri.nri.settings.NriSettings",
     "runtime": "orlop.runtime.engine.RuntimeSettings",
+    "serve": "orlop.cri.operate.settings.ServeSettings",
     "store": "orlop.store.model.StoreSettings",
     "streaming": "orlop.cri.streaming.settings.StreamingSettings",
     "supervise": "orlop.system.supervise.logs.LogSettings",
+    "tracing": "orlop.cri.operate.settings.TracingSettings",
 }
 
 
@@ -55,18 +58,22 @@ class Context:
     def config(self) -> Config:
         """Raises InvalidInput where the files are wrong."""
         if self._config is None:
-            from orlop.kit.config import Config
-
-            config = Config.load(self.node)
-            for section in config.sections():
-                if section not in SECTIONS:
-                    raise InvalidInput(
-                        f"[{section}] of {self.node.config}",
-                        "no such section",
-                        hint=f"known sections: {', '.join(SECTIONS)}",
-                    )
-            self._config = config
+            self._config = self.load()
         return self._config
+
+    def load(self) -> Config:
+        """The configuration as the files say now. Raises InvalidInput where they are wrong."""
+        from orlop.kit.config import Config
+
+        config = Config.load(self.node)
+        for section in config.sections():
+            if section not in SECTIONS:
+                raise InvalidInput(
+                    f"[{section}] of {self.node.config}",
+                    "no such section",
+                    hint=f"known sections: {', '.join(SECTIONS)}",
+                )
+        return config
 
     @property
     def store(self) -> Store:

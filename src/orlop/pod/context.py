@@ -32,10 +32,11 @@ _HEX = frozenset("0123456789abcdef")
 class Pods:
     """What every verb of this package takes first. Cheap to make; safe for many threads.
 
-    Opening finishes what a process that died (or a reboot) left undone: one query where nothing did.
+    Opening finishes what a process that died (or a reboot) left undone: one query where nothing did. With
+    `finish=False` the caller does that himself (`recover`), when he has the time.
     """
 
-    def __init__(self, node: Node, config: Config) -> None:
+    def __init__(self, node: Node, config: Config, *, finish: bool = True) -> None:
         self.node = node
         self.config = config
         self.boot = kit_node.boot_id()
@@ -46,6 +47,8 @@ class Pods:
         self._engine: Engine | None = None
         self._network: Network | None = None
         self._opening = threading.RLock()
+        if not finish:
+            return
         boot, unfinished, removable, network = self.records.unfinished()
         if (
             boot != self.boot
@@ -56,6 +59,16 @@ class Pods:
             from orlop.pod import recover
 
             recover.on_open(self, boot=boot, network=network)
+
+    def configure(self, config: Config) -> None:
+        """Work with another configuration from now on; its [runtime] counts for the next process only."""
+        with self._opening:
+            self.config = config
+            self._network = None
+            if self._store is not None:
+                from orlop.store.store import StoreSettings
+
+                self._store.settings = config.section("store", StoreSettings)
 
     # The parts below
 
@@ -166,7 +179,8 @@ class Pods:
 
     def tell(self, event: str, sandbox_id: str, container_id: str = "") -> None:
         """Call the hooks' method `event`, if there are hooks, with the pod and the container as they are."""
-        if self.hooks is None:
+        hooks = self.heard(event, container_id or sandbox_id)
+        if hooks is None:
             return
         sandbox = self.records.row("sandboxes", sandbox_id)
         if sandbox is None:
@@ -177,7 +191,12 @@ class Pods:
             if row is None:
                 return
             told.append(as_container(row))
-        getattr(self.hooks, event)(*told)
+        getattr(hooks, event)(*told)
+
+    def heard(self, event: str, identifier: str) -> Hooks | None:
+        """The hooks, if there are any and they want to hear of this."""
+        hooks = self.hooks
+        return hooks if hooks is not None and hooks.wants(event, identifier) else None
 
     def bundle(self, identifier: str) -> str:
         return self.node.in_state("bundles", identifier)

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 class Hooks:
     """Contract: thread-safe; every method returns soon (its implementation has a time limit)."""
 
+    def wants(self, event: str, identifier: str) -> bool:
+        """Whether to call the method `event` about this container, else this pod. Asked before it is read
+        from the records, which costs more than anything else here where nobody hears."""
+        return True
+
     def run_sandbox(self, sandbox: Sandbox) -> None:
         """The pod has its namespaces and addresses, and is about to become ready."""
 

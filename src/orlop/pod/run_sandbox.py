@@ -44,7 +44,7 @@ def _make(pods: Pods, config: SandboxConfig) -> Sandbox | None:
                 sandbox.prepare(pods, identifier, config)
             addresses = sandbox.attach(pods, identifier, config)
             pid = init.start(pods, identifier, config) if init.wanted(config) else 0
-            if pods.hooks is not None:
+            if pods.heard("run_sandbox", identifier) is not None:
                 pods.records.update("sandboxes", identifier, addresses=dumps(addresses))
                 pods.tell("run_sandbox", identifier)
             pods.records.update(

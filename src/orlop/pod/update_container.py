@@ -22,9 +22,10 @@ def update_container(pods: Pods, name: str, resources: Resources) -> Container:
         row = refresh.refreshed(pods, pods.container_row(identifier))
         if row["state"] not in (CREATED, RUNNING):
             raise Conflict(f"container {row['name']}", "has ended", hint="create a new one with these limits")
-        if pods.hooks is not None:
+        hooks = pods.heard("update_container", identifier)
+        if hooks is not None:
             about = as_sandbox(pods.sandbox_row(row["sandbox_id"])), as_container(row)
-            resources = pods.hooks.update_container(*about, resources)
+            resources = hooks.update_container(*about, resources)
         pods.engine.update(identifier, resources)
         config = codec.container_config(row["config"])
         config = ContainerConfig(**{**vars(config), "resources": changed(config.resources, resources)})

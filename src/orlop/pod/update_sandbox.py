@@ -27,8 +27,9 @@ def update_sandbox(pods: Pods, name: str, resources: Resources, overhead: Resour
             "resources": changed(config.resources, resources),
             "overhead": changed(config.overhead, overhead),
         }
-        if pods.hooks is not None:
-            pods.hooks.update_sandbox(as_sandbox(row), values["overhead"], values["resources"])
+        hooks = pods.heard("update_sandbox", identifier)
+        if hooks is not None:
+            hooks.update_sandbox(as_sandbox(row), values["overhead"], values["resources"])
         if not config.cgroup_parent and resources != Resources():
             pods.engine.make_group(pods.cgroup(identifier), resources)
         text = codec.dumps(SandboxConfig(**{**vars(config), **values}))

@@ -81,7 +81,13 @@ def container(
         image=_image(pods, container),
     )
     _profile(asked.security.seccomp, asked.security.privileged, made.linux.seccomp_profile)
-    _fill(made, config if config is not None else _written(pods, container.id))
+    config = _written(pods, container.id) if config is None else config
+    if config:
+        _fill(made, config)
+    else:  # not made yet, or gone
+        made.args.extend((asked.command or ()) + (asked.args or ()))
+        made.env.extend(f"{name}={value}" for name, value in asked.env)
+        made.linux.resources.CopyFrom(resources.message(asked.resources))
     return made
 
 

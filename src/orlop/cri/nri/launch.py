@@ -35,6 +35,9 @@ def installed(plugins: str, configs: str) -> list[Installed]:
         names = sorted(os.listdir(plugins))
     except FileNotFoundError:
         return []
+    except OSError as error:
+        _log.warning("NRI plugins in %s are left out: %s", plugins, error.strerror)
+        return []
     found = []
     for name in names:
         path = os.path.join(plugins, name)

@@ -22,12 +22,15 @@ from orlop.cri.nri.settings import NriSettings
 from orlop.cri.nri.updates import Updater
 from orlop.kit import limits
 from orlop.kit.errors import OrlopError, TimedOut
-from orlop.pod.context import Pods
+from orlop.pod.context import Pods, as_container, as_sandbox
 from orlop.pod.hooks import Hooks
 from orlop.pod.model import Container, Sandbox
 from orlop.runtime.model import ContainerSpec, Resources
 
 _T = TypeVar("_T")
+_COMING = frozenset({"run_sandbox", "create_container"})
+_GONE = frozenset({"remove_sandbox", "remove_container"})
+_PASSED = _GONE | {"created_container"}
 _log = logging.getLogger(__name__)
 
 
@@ -42,9 +45,8 @@ class Nri(Hooks):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._updater = Updater(pods)
         self._plugins: Plugins | None = None
-        #: On their way, so not among the records' yet: a plugin that joins meanwhile hears of them.
-        self._starting: dict[str, Sandbox] = {}
-        self._creating: dict[str, tuple[Container, ContainerSpec]] = {}
+        #: Made by this daemon, perhaps not among the records' yet: whoever joins meanwhile hears of them.
+        self._coming: set[str] = set()
         #: What plugins know and have not been told the end of.
         self._live: set[str] = set()
 
@@ -52,7 +54,9 @@ class Nri(Hooks):
         """Start the installed plugins and listen. What goes wrong with a plugin is logged."""
         if self._settings.enable:
             self._loop = asyncio.get_running_loop()
-            self._plugins = Plugins(self._settings, self._state, self._wanted)
+            self._plugins = Plugins(
+                self._settings, self._settings.socket_of(self._pods.node), self._state, self._wanted
+            )
             await self._plugins.start()
 
     async def stop(self) -> None:
@@ -62,78 +66,73 @@ class Nri(Hooks):
             await plugins.stop()
         self._updater.close()
 
-    # Pods
+    # What plugins are told of
+
+    def wants(self, event: str, identifier: str) -> bool:
+        if event in _COMING:
+            self._coming.add(identifier)
+        wanted = self._is_heard
+        if event in _PASSED or (event in _COMING and wanted):  # whoever joins now will hear of it
+            self._coming.discard(identifier)
+        if event in _GONE and not wanted:
+            self._live.discard(identifier)
+        return wanted
 
     def run_sandbox(self, sandbox: Sandbox) -> None:
-        self._starting[sandbox.id] = sandbox
-        if self._is_heard:
-            self._live.add(sandbox.id)
-            request = pb.RunPodSandboxRequest(pod=self._pod(sandbox))
-            self._ask(pb.RUN_POD_SANDBOX, request, pb.RunPodSandboxResponse)
+        self._live.add(sandbox.id)
+        request = pb.RunPodSandboxRequest(pod=self._pod(sandbox))
+        self._ask(pb.RUN_POD_SANDBOX, request, pb.RunPodSandboxResponse)
+        self._coming.add(sandbox.id)
 
     def update_sandbox(self, sandbox: Sandbox, overhead: Resources, limits: Resources) -> None:
-        if self._is_heard:
-            request = pb.UpdatePodSandboxRequest(
-                pod=self._pod(sandbox),
-                overhead_linux_resources=resources.message(overhead),
-                linux_resources=resources.message(limits),
-            )
-            self._ask(pb.UPDATE_POD_SANDBOX, request, pb.UpdatePodSandboxResponse)
+        request = pb.UpdatePodSandboxRequest(
+            pod=self._pod(sandbox),
+            overhead_linux_resources=resources.message(overhead),
+            linux_resources=resources.message(limits),
+        )
+        self._ask(pb.UPDATE_POD_SANDBOX, request, pb.UpdatePodSandboxResponse)
 
     def updated_sandbox(self, sandbox: Sandbox) -> None:
-        if self._is_heard:
-            request = pb.PostUpdatePodSandboxRequest(pod=self._pod(sandbox))
-            self._tell(pb.POST_UPDATE_POD_SANDBOX, request, pb.PostUpdatePodSandboxResponse)
+        request = pb.PostUpdatePodSandboxRequest(pod=self._pod(sandbox))
+        self._tell(pb.POST_UPDATE_POD_SANDBOX, request, pb.PostUpdatePodSandboxResponse)
 
     def stop_sandbox(self, sandbox: Sandbox) -> None:
-        if self._is_heard and self._ends(sandbox.id):
+        if self._ends(sandbox.id):
             request = pb.StopPodSandboxRequest(pod=self._pod(sandbox))
             self._tell(pb.STOP_POD_SANDBOX, request, pb.StopPodSandboxResponse)
 
     def remove_sandbox(self, sandbox: Sandbox) -> None:
-        self._starting.pop(sandbox.id, None)
-        if self._is_heard:
-            self.stop_sandbox(sandbox)
-            request = pb.RemovePodSandboxRequest(pod=self._pod(sandbox))
-            self._tell(pb.REMOVE_POD_SANDBOX, request, pb.RemovePodSandboxResponse)
-        self._live.discard(sandbox.id)
-
-    # Containers
+        self.stop_sandbox(sandbox)
+        request = pb.RemovePodSandboxRequest(pod=self._pod(sandbox))
+        self._tell(pb.REMOVE_POD_SANDBOX, request, pb.RemovePodSandboxResponse)
 
     def create_container(self, sandbox: Sandbox, container: Container, spec: ContainerSpec) -> ContainerSpec:
-        self._creating[container.id] = container, spec
         plugins = self._plugins
-        if plugins is None or not self._is_heard:
+        if plugins is None:
             return spec
         self._live.add(container.id)
-        shown = self._new(container, spec)
+        config = self._pods.engine.preview(spec)
+        shown = describe.container(self._pods, container, config, state=pb.CONTAINER_UNKNOWN)
         made = self._wait(plugins.create(self._pod(sandbox), shown))
+        self._coming.add(container.id)
         self._updater.apply(made.updates.others(), made.updates.evict)
         return adjusted(spec, made.adjust, self._pods.engine.settings.cdi_spec_dirs)
 
     def created_container(self, sandbox: Sandbox, container: Container) -> None:
-        self._creating.pop(container.id, None)
-        if self._is_heard:
-            request = pb.PostCreateContainerRequest(
-                pod=self._pod(sandbox), container=self._container(container)
-            )
-            self._tell(pb.POST_CREATE_CONTAINER, request, pb.PostCreateContainerResponse)
+        request = pb.PostCreateContainerRequest(pod=self._pod(sandbox), container=self._container(container))
+        self._tell(pb.POST_CREATE_CONTAINER, request, pb.PostCreateContainerResponse)
 
     def start_container(self, sandbox: Sandbox, container: Container) -> None:
-        if self._is_heard:
-            request = pb.StartContainerRequest(pod=self._pod(sandbox), container=self._container(container))
-            self._ask(pb.START_CONTAINER, request, pb.StartContainerResponse)
+        request = pb.StartContainerRequest(pod=self._pod(sandbox), container=self._container(container))
+        self._ask(pb.START_CONTAINER, request, pb.StartContainerResponse)
 
     def started_container(self, sandbox: Sandbox, container: Container) -> None:
-        if self._is_heard:
-            request = pb.PostStartContainerRequest(
-                pod=self._pod(sandbox), container=self._container(container)
-            )
-            self._tell(pb.POST_START_CONTAINER, request, pb.PostStartContainerResponse)
+        request = pb.PostStartContainerRequest(pod=self._pod(sandbox), container=self._container(container))
+        self._tell(pb.POST_START_CONTAINER, request, pb.PostStartContainerResponse)
 
     def update_container(self, sandbox: Sandbox, container: Container, limits: Resources) -> Resources:
         plugins = self._plugins
-        if plugins is None or not self._is_heard:
+        if plugins is None:
             return limits
         pod, shown = self._pod(sandbox), self._container(container)
         made = self._wait(plugins.update(pod, shown, resources.message(limits)))
@@ -141,15 +140,12 @@ class Nri(Hooks):
         return resources.changed(limits, made.of(container.id))
 
     def updated_container(self, sandbox: Sandbox, container: Container) -> None:
-        if self._is_heard:
-            request = pb.PostUpdateContainerRequest(
-                pod=self._pod(sandbox), container=self._container(container)
-            )
-            self._tell(pb.POST_UPDATE_CONTAINER, request, pb.PostUpdateContainerResponse)
+        request = pb.PostUpdateContainerRequest(pod=self._pod(sandbox), container=self._container(container))
+        self._tell(pb.POST_UPDATE_CONTAINER, request, pb.PostUpdateContainerResponse)
 
     def stopped_container(self, sandbox: Sandbox, container: Container) -> None:
         plugins = self._plugins
-        if plugins is None or not self._is_heard or not self._ends(container.id):
+        if plugins is None or not self._ends(container.id):
             return
         try:
             made = self._wait(plugins.stopped(self._pod(sandbox), self._container(container)))
@@ -158,19 +154,16 @@ class Nri(Hooks):
             return
         self._updater.apply(made.others())
 
-    def remove_container(self, sandbox: Sandbox, container: Container) -> None:
-        self._creating.pop(container.id, None)
-        if self._is_heard:
-            self.stopped_container(sandbox, container)
-            request = pb.RemoveContainerRequest(pod=self._pod(sandbox), container=self._container(container))
-            self._tell(pb.REMOVE_CONTAINER, request, pb.RemoveContainerResponse)
-        self._live.discard(container.id)
-
     def ended_container(self, sandbox: Sandbox, container: Container) -> None:
         """Plugins hear of an end once: of this one or of the stop, whichever comes first. Does not wait."""
-        if self._loop is not None and self._is_heard and container.id in self._live:
+        if self._loop is not None and container.id in self._live:
             work = functools.partial(self.stopped_container, sandbox, container)
             self._loop.call_soon_threadsafe(self._loop.run_in_executor, None, work)
+
+    def remove_container(self, sandbox: Sandbox, container: Container) -> None:
+        self.stopped_container(sandbox, container)
+        request = pb.RemoveContainerRequest(pod=self._pod(sandbox), container=self._container(container))
+        self._tell(pb.REMOVE_CONTAINER, request, pb.RemoveContainerResponse)
 
     # Between the threads and the loop
 
@@ -219,34 +212,28 @@ class Nri(Hooks):
 
     def _state(self) -> tuple[list[pb.PodSandbox], list[pb.Container]]:
         ours = [sandbox for sandbox in self._pods.sandboxes() if sandbox.config.manager == self._manager]
-        sandboxes = {sandbox.id: sandbox for sandbox in ours}
-        for identifier, sandbox in tuple(self._starting.items()):
-            if self._pods.records.row("sandboxes", identifier) is None:
-                self._starting.pop(identifier, None)
-            else:
-                sandboxes.setdefault(identifier, sandbox)
+        sandboxes = {sandbox.id: sandbox for sandbox in [*self._on_their_way(), *ours]}
         found = [
             container
             for container in self._pods.containers()
             if container.state in ("created", "running") and container.sandbox_id in sandboxes
         ]
-        shown = [self._container(container) for container in found]
-        there = {container.id for container in found}
-        shown += [
-            self._new(container, spec)
-            for container, spec in tuple(self._creating.values())
-            if container.id not in there
-        ]
-        self._live |= {*sandboxes, *(container.id for container in shown)}
-        return [self._pod(sandbox) for sandbox in sandboxes.values()], shown
+        shown = {container.id: self._container(container) for container in found}
+        for identifier in tuple(self._coming - shown.keys()):
+            row = self._pods.records.row("containers", identifier)
+            if row is not None:
+                container = as_container(row)
+                shown[identifier] = describe.container(self._pods, container, state=pb.CONTAINER_UNKNOWN)
+        self._live.update(sandboxes, shown)
+        return [self._pod(sandbox) for sandbox in sandboxes.values()], list(shown.values())
+
+    def _on_their_way(self) -> list[Sandbox]:
+        """Pods that this daemon makes, or has made."""
+        rows = [self._pods.records.row("sandboxes", identifier) for identifier in tuple(self._coming)]
+        return [as_sandbox(row) for row in rows if row is not None]
 
     def _pod(self, sandbox: Sandbox) -> pb.PodSandbox:
         return describe.pod(self._pods, sandbox)
 
     def _container(self, container: Container) -> pb.Container:
         return describe.container(self._pods, container)
-
-    def _new(self, container: Container, spec: ContainerSpec) -> pb.Container:
-        """One that is being made, by what it is to be."""
-        config = self._pods.engine.preview(spec)
-        return describe.container(self._pods, container, config, state=pb.CONTAINER_UNKNOWN)

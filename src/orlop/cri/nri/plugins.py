@@ -38,8 +38,9 @@ State = Callable[[], tuple[list[pb.PodSandbox], list[pb.Container]]]
 class Plugins:
     """Used on the loop only, except `active`."""
 
-    def __init__(self, settings: NriSettings, state: State, update: Update) -> None:
+    def __init__(self, settings: NriSettings, socket_path: str, state: State, update: Update) -> None:
         self._settings = settings
+        self._socket = socket_path
         self._state = state
         self._update = update
         self._members: list[Plugin] = []
@@ -65,14 +66,14 @@ class Plugins:
             except OrlopError as error:
                 _log.warning("NRI plugin %s is left out: %s", found.path, error)
         if not settings.disable_connections:
-            await self._listen(settings.socket_path)
+            await self._listen(self._socket)
 
     async def stop(self) -> None:
         """Nobody connects any more; those who are there are told, and the processes started here ended."""
         if self._server is not None:
             self._server.close()
             with contextlib.suppress(OSError):
-                os.unlink(self._settings.socket_path)
+                os.unlink(self._socket)
         async with self._lock:
             await asyncio.gather(*(plugin.leave() for plugin in self._members))
         for plugin in tuple(self._joining):
