@@ -26,7 +26,8 @@ class Rates:
         with self._lock:
             older, newer = self._readings.get(identifier, ((since, 0), (since, 0)))
             if used < newer[1]:  # counted anew, in a new cgroup
-                older = newer = (moment, used)
+                self._readings[identifier] = ((moment, used), (moment, used))
+                return None
             base = newer if moment - newer[0] >= _WINDOW else older
             if moment - newer[0] >= _WINDOW or identifier not in self._readings:
                 self._readings[identifier] = (newer, (moment, used))
