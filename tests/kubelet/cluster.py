@@ -4,7 +4,7 @@
         with kubelet(plane, "1.36", endpoint="unix:///...") as node:
             plane.kubectl("get", "nodes")
 
-Everything listens in the namespace only, on its loopback and on a dummy interface with the node's
+Everything listens in the namespace only, on its loopback and on an interface with the node's
 address. The programs are children of the test process and die with it; cgroups are below one of our own.
 """
 
@@ -45,7 +45,8 @@ def network() -> Iterator[str]:
     _ip("netns", "add", name)
     try:
         _ip("-n", name, "link", "set", "lo", "up")
-        _ip("-n", name, "link", "add", "node0", "type", "dummy")
+        _ip("-n", name, "link", "add", "node0", "type", "veth", "peer", "name", "node1")
+        _ip("-n", name, "link", "set", "node1", "up")
         _ip("-n", name, "addr", "add", f"{NODE_ADDRESS}/24", "dev", "node0")
         _ip("-n", name, "link", "set", "node0", "up")
         _ip("-n", name, "route", "add", "default", "dev", "node0")

@@ -67,6 +67,6 @@ def bench(plane: ControlPlane, prepared: tuple[Daemon, str, str], minor: str) ->
 
 def purge(daemon: Daemon) -> None:
     """No pod is left, whatever a test did."""
-    listed = daemon.orlop("pod", "list", "--all", "--quiet").split()
+    listed = daemon.orlop("pod", "list", "--quiet").split()
     if listed:
         daemon.orlop("pod", "remove", "--force", *listed)

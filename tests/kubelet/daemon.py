@@ -30,10 +30,10 @@ class Daemon:
 
     def argv(self, *arguments: str) -> list[str]:
         where = [f"--root={self.node.root}", f"--state={self.node.state}", f"--config={self.node.config}"]
-        return [*inside(self.netns), sys.executable, "-m", "orlop", *arguments, *where]
+        return [sys.executable, "-m", "orlop", *arguments, *where]
 
     def orlop(self, *arguments: str) -> str:
-        """Run a command of the command line on the same node; returns what it printed."""
+        """Run a command on the same node, in the machine's network; returns what it printed."""
         done = subprocess.run(self.argv(*arguments), capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 0, f"orlop {' '.join(arguments)}: {done.stderr}"
         return done.stdout
@@ -41,7 +41,7 @@ class Daemon:
     def start(self) -> None:
         with open(self.log, "ab") as log:
             self.child = subprocess.Popen(
-                self.argv("serve", f"--listen={self.endpoint}"),
+                [*inside(self.netns), *self.argv("serve", f"--listen={self.endpoint}")],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -86,8 +86,17 @@ def _build(build: Build, target: Path) -> None:
             _go(here, "test", "-c", "-o", str(target), f"./{build.package}")
             return
         package = f"./{build.package}" if build.inside else build.path
-        options = ["-mod=mod", "-trimpath", "-ldflags=-s -w", f"-tags={build.tags}"]
+        options = ["-mod=mod", "-trimpath", f"-ldflags=-s -w {_stamp(build)}", f"-tags={build.tags}"]
         _go(here, "build", *options, "-o", str(target), package, cgo=build.cgo)
+
+
+def _stamp(build: Build) -> str:
+    """What tells a Kubernetes program its own version."""
+    if not build.staging:
+        return ""
+    major, minor, _ = build.version.removeprefix("v").split(".")
+    values = {"gitVersion": build.version, "gitMajor": major, "gitMinor": minor}
+    return " ".join(f"-X k8s.io/component-base/version.{key}={value}" for key, value in values.items())
 
 
 def _download(here: Path, module: str, version: str) -> Path:

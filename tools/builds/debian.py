@@ -1,4 +1,4 @@
-"""crun as a newer Debian has it, built from that suite's source package; this machine's own stays as it is."""
+"""crun as a newer Debian has it, built from that suite's source; this machine's own stays as it is."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from orlop.kit.errors import Unsupported
 
 _SUITE = "trixie"
 _SECONDS = 20 * 60
-_NEEDS = ("build-essential", "pkg-config", "dpkg-dev", "libseccomp-dev", "libcap-dev", "libyajl-dev")
-_NEEDS += ("libsystemd-dev",)
+_NEEDS = (
+    *("build-essential", "pkg-config", "dpkg-dev"),
+    *("libseccomp-dev", "libcap-dev", "libyajl-dev", "libsystemd-dev"),
+)
 
 
 def crun(target: Path) -> None:
