@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.vm.guest import Guest, guest
+from tests.vm.guest import Guest
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(1800)]
 
@@ -37,17 +36,15 @@ spec:
 """
 
 
-@pytest.fixture(scope="module")
-def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
-    with guest(tmp_path_factory.mktemp("vm")) as running:
-        _write(running, "/etc/registry.yml", _REGISTRY_YML)
-        _write(running, "/etc/containers/registries.conf", _REGISTRIES_CONF.replace("\\n", "\n"))
-        _write(running, "/root/web.yaml", _POD)
-        _start_registry(running)
-        source = "oci:/payload/busybox:latest"
-        running.run("skopeo", "copy", "--dest-tls-verify=false", source, f"docker://{_BUSYBOX}")
-        orlop(running, "image", "pull", _BUSYBOX)
-        yield running
+def prepare(running: Guest) -> None:
+    """A registry in the guest, and the busybox image in it and in Orlop's store."""
+    _write(running, "/etc/registry.yml", _REGISTRY_YML)
+    _write(running, "/etc/containers/registries.conf", _REGISTRIES_CONF.replace("\\n", "\n"))
+    _write(running, "/root/web.yaml", _POD)
+    _start_registry(running)
+    source = "oci:/payload/busybox:latest"
+    running.run("skopeo", "copy", "--dest-tls-verify=false", source, f"docker://{_BUSYBOX}")
+    orlop(running, "image", "pull", _BUSYBOX)
 
 
 def test_the_machine_is_ready_and_is_what_users_have(machine: Guest) -> None:
