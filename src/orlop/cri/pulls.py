@@ -29,6 +29,10 @@ class Pulls:
         self._slots = asyncio.Semaphore(parallel)
         self._under_way: dict[_Key, asyncio.Task[Pulled]] = {}
 
+    def allow(self, parallel: int) -> None:
+        """So many pulls at the same time from now on; those that are under way or wait keep their turn."""
+        self._slots = asyncio.Semaphore(parallel)
+
     async def pull(self, name: str, whole: str, credentials: Credentials | None) -> Pulled:
         """Pull `name`, which is `whole` in full. Raises what a pull raises."""
         key = (whole, credentials)

@@ -69,11 +69,7 @@ def own(path: str) -> Iterator[None]:
     """
     folder = os.path.dirname(path)
     os.makedirs(folder, mode=0o711, exist_ok=True)
-    status = os.stat(folder)
-    if status.st_uid not in (0, os.geteuid()) or status.st_mode & 0o002:
-        raise Denied(
-            folder, "others may write into it, and so replace the socket", hint="choose a folder of root's"
-        )
+    check_folder(folder)
     with locks.attempt(f"{path}.lock") as held:
         if not held:
             raise Conflict(path, "another daemon listens there", hint=f"see which with: fuser -v {path}.lock")
@@ -83,6 +79,15 @@ def own(path: str) -> Iterator[None]:
         finally:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
+
+
+def check_folder(folder: str) -> None:
+    """Raises Denied where others may write into the socket's folder."""
+    status = os.stat(folder)
+    if status.st_uid not in (0, os.geteuid()) or status.st_mode & 0o002:
+        raise Denied(
+            folder, "others may write into it, and so replace the socket", hint="choose a folder of root's"
+        )
 
 
 def hand_over(path: str, settings: CriSettings) -> None:

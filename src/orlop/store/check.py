@@ -36,11 +36,11 @@ def check(layout: Layout, database: Database, settings: StoreSettings, *, repair
 def _check(layout: Layout, database: Database, *, repair: bool) -> CheckReport:
     problems = [*_layers(layout, database, repair=repair), *_images(database, repair=repair)]
     problems += _rootfs(layout, database, repair=repair)
-    mounts = _stale_mounts(layout, database)
+    mounts = stale_mounts(layout, database)
     leftovers = len(mounts) + len(stray_folders(layout, database)) + len(dead(layout.tmp))
     if repair:
         for image_id, container_id in mounts:
-            _take_away(layout, database, image_id, container_id)
+            take_away(layout, database, image_id, container_id)
         remove_leftovers(layout, database)
     return CheckReport(
         problems=tuple(problems),
@@ -147,7 +147,7 @@ def _rootfs(layout: Layout, database: Database, *, repair: bool) -> Iterator[Pro
         yield Problem(f"file system of container {row['container_id']}", cause, repaired=repair)
 
 
-def _stale_mounts(layout: Layout, database: Database) -> list[tuple[str, str]]:
+def stale_mounts(layout: Layout, database: Database) -> list[tuple[str, str]]:
     """Mounts, or what is left of them, of images and containers that are gone: (image id, container id)."""
     found: list[tuple[str, str]] = []
     known = {row["container_id"] for row in database.query("SELECT container_id FROM rootfs")}
@@ -161,7 +161,7 @@ def _stale_mounts(layout: Layout, database: Database) -> list[tuple[str, str]]:
     return found
 
 
-def _take_away(layout: Layout, database: Database, image_id: str, container_id: str) -> None:
+def take_away(layout: Layout, database: Database, image_id: str, container_id: str) -> None:
     if image_id:
         release(layout, image_id)
         return

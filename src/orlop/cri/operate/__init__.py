@@ -1,1 +1,1 @@
-"""What operators see of the daemon: logs, metrics, traces, configuration, life cycle."""
+"""What operators see of the daemon, and its life cycle: logs, metrics, traces, reload, collection."""
