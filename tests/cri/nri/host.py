@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import subprocess
 import threading
 from collections.abc import Coroutine, Iterator
@@ -95,37 +94,55 @@ class Log:
         return self.lines(event)[-1]
 
 
-class Plugin(Log):
-    """An external plugin that is connected."""
+class Connected(Log):
+    """An external plugin, connected and synchronised during a `with` block."""
 
-    def __init__(self, runtime: Runtime, name: str, index: str, process: subprocess.Popen[bytes]) -> None:
-        super().__init__(runtime.folder / f"{index}-{name}.log")
-        self.process = process
+    def __init__(self, socket: str, path: Path, arguments: list[str], *, wait: bool) -> None:
+        super().__init__(path)
+        self._arguments = [str(program()), "-socket", socket, *arguments]
+        self._patient = wait
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Connected:
+        before = len(self.lines("Synchronize"))
+        self._process = subprocess.Popen(
+            self._arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        if self._patient:
+            self.wait("Synchronize", before + 1)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        assert self._process is not None
+        return self._process
 
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()
 
 
+def connected(
+    socket: str, folder: Path, name: str = "tester", index: str = "10", *, wait: bool = True, **config: Any
+) -> Connected:
+    """The real plugin with this configuration, at this socket."""
+    log, path = folder / f"{index}-{name}.log", folder / f"{unique()[:8]}.json"
+    path.write_text(json.dumps({"log": str(log), **config}))
+    return Connected(socket, log, ["-name", name, "-idx", index, "-config", str(path)], wait=wait)
+
+
 @contextlib.contextmanager
 def plugin(
     runtime: Runtime, name: str = "tester", index: str = "10", *, wait: bool = True, **config: Any
-) -> Iterator[Plugin]:
-    """The real plugin, connected and synchronised, with this configuration."""
-    path = runtime.folder / f"{unique()[:8]}.json"
-    path.write_text(json.dumps({"log": str(runtime.folder / f"{index}-{name}.log"), **config}))
-    arguments = ["-name", name, "-idx", index, "-socket", runtime.socket, "-config", str(path)]
-    with open(os.devnull, "wb") as nothing:
-        process = subprocess.Popen([program(), *arguments], stdout=nothing, stderr=nothing)
-    made = Plugin(runtime, name, index, process)
-    before = len(made.lines("Synchronize"))
-    try:
+) -> Iterator[Connected]:
+    """The real plugin, a member of the runtime's."""
+    with connected(runtime.socket, runtime.folder, name, index, wait=wait, **config) as made:
         if wait:
-            made.wait("Synchronize", before + 1)
             eventually(lambda: f"{index}-{name}" in members(runtime))
         yield made
-    finally:
-        made.kill()
 
 
 def members(runtime: Runtime) -> list[str]:
