@@ -11,7 +11,6 @@ from orlop.cri.pulls import Pulls
 from orlop.cri.rates import Rates
 from orlop.cri.settings import CriSettings
 from orlop.cri.streaming.server import Streaming
-from orlop.cri.streaming.settings import StreamingSettings
 from orlop.kit.errors import InvalidInput, NotFound
 from orlop.pod.context import Pods
 from orlop.pod.model import Container, Sandbox
@@ -32,11 +31,12 @@ class Service:
         pods: Pods,
         settings: CriSettings,
         *,
+        streaming: Streaming,
         observer: Observer | None = None,
     ) -> None:
         self.pods = pods
         self.settings = settings
-        self.streaming = Streaming(pods, pods.config.section("streaming", StreamingSettings))
+        self.streaming = streaming
         self.observer = observer or Observer()
         self.listing = Listing(pods)
         self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
@@ -45,13 +45,11 @@ class Service:
         self.rates = Rates()
 
     async def start(self) -> None:
-        """Before the first request. Raises OSError, and Unavailable (nowhere to serve streams)."""
+        """Before the first request. Raises OSError."""
         await self.events.start()
-        await self.streaming.start()
 
     async def stop(self) -> None:
-        """Let nobody wait for what would go on: pulls and exec sessions are cut off, subscriptions end."""
-        await self.streaming.stop()
+        """Let nobody wait for what would go on: pulls are cut off, subscriptions end."""
         await self.pulls.stop()
         await self.events.stop()
 
