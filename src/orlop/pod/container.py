@@ -114,7 +114,8 @@ def make_root(
         inside.make_folder(root, volume, owner=owner)
     security = config.security
     user = users.resolve(root, process.user, security.groups, security.groups_policy)
-    return root, Merged(**{**vars(process), "uid": user.uid, "gid": user.gid, "groups": user.groups})
+    who = {"uid": user.uid, "gid": user.gid, "groups": user.groups, "home": user.home}
+    return root, Merged(**{**vars(process), **who})
 
 
 def spec(
@@ -146,6 +147,7 @@ def spec(
         mounts=_mounts(pods, identifier, sandbox_id, pod, config, process, root),
         devices=config.devices,
         annotations=config.annotations,
+        identity=users.User(process.uid, process.gid, process.groups, process.home),
         uid_mappings=pod.uid_mappings,
         gid_mappings=pod.gid_mappings,
     )

@@ -37,6 +37,7 @@ class Merged:
     uid: int = 0  # and below: who `user` is in the image
     gid: int = 0
     groups: tuple[int, ...] = ()
+    home: str = "/"
 
 
 def merged(config: ContainerConfig, image: ImageConfig, *, hostname: str) -> Merged:

@@ -6,6 +6,10 @@ from collections.abc import Mapping
 
 from orlop.kit.value import dataclass, field
 
+TYPE_CHECKING = False  # as typing's, without importing typing
+if TYPE_CHECKING:
+    from orlop.runtime.users import User
+
 
 @dataclass(frozen=True)
 class IDMapping:
@@ -22,7 +26,8 @@ class Mount:
 
     With `image` (a reference or an ID that the store has) the source is that image's root, read-only; `pod`
     resolves it. `kind` is the type of a file system of its own ("cgroup", "proc"), with `source` and
-    `options` as they stand. With mappings the mount is idmapped: what `host` says in them is what the container sees.
+    `options` as they stand. With mappings, which are those of the container's user namespace, the mount is
+    idmapped: its users see the owners that the source has.
     """
 
     destination: str
@@ -162,6 +167,7 @@ class ContainerSpec:
     annotations: Mapping[str, str] = field(default_factory=dict)
     rlimits: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # "RLIMIT_NOFILE" -> soft, hard
     hooks: tuple[Hook, ...] = ()
+    identity: User | None = None  # who `security` says that it is, where that was looked up already
     uid_mappings: tuple[IDMapping, ...] = ()  # of the user namespace in `namespaces.user`
     gid_mappings: tuple[IDMapping, ...] = ()
     without_mounts: tuple[str, ...] = ()  # places where nothing is mounted, the defaults included

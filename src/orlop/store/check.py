@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from orlop.image.digest import Digest, chain_ids
 from orlop.kit import locks
 from orlop.kit.database import Database
 from orlop.kit.errors import InvalidInput
-from orlop.store import overlay
+from orlop.store import image_volumes, mapped, overlay
 from orlop.store.image_mounts import release
 from orlop.store.layout import Layout
 from orlop.store.model import CheckReport, Problem, StoreSettings
@@ -153,6 +154,9 @@ def stale_mounts(layout: Layout, database: Database) -> list[tuple[str, str]]:
     known = {row["container_id"] for row in database.query("SELECT container_id FROM rootfs")}
     if os.path.isdir(layout.mounts):
         found += [("", name) for name in sorted(set(os.listdir(layout.mounts)) - known)]
+    found += [
+        ("", name) for name in sorted({*image_volumes.holders(layout), *mapped.holders(layout)} - known)
+    ]
     images = {row["id"].partition(":")[2]: row["id"] for row in database.query("SELECT id FROM images")}
     if os.path.isdir(layout.image_mounts):
         found += [
@@ -168,7 +172,10 @@ def take_away(layout: Layout, database: Database, image_id: str, container_id: s
     with locks.hold(layout.container_lock(container_id)):
         if not database.query("SELECT 1 FROM rootfs WHERE container_id = ?", (container_id,)):
             overlay.unmount(layout.merged(container_id))
-            os.rmdir(layout.merged(container_id))
+            with contextlib.suppress(FileNotFoundError):
+                os.rmdir(layout.merged(container_id))
+            mapped.release(layout, container_id)
+            image_volumes.release(layout, container_id)
 
 
 def _count(database: Database, table: str) -> int:

@@ -27,7 +27,7 @@ def mount(layout: Layout, database: Database, container_id: str, image: str, use
     base = f"{layout.volumes(container_id)}/{image_id.partition(':')[2][:32]}"
     root = f"{base}/root"
     with locks.hold(layout.container_lock(container_id)):
-        os.makedirs(layout.volumes(""), mode=0o700, exist_ok=True)
+        os.makedirs(os.path.dirname(layout.volumes(container_id)), mode=0o700, exist_ok=True)
         os.makedirs(root, mode=0o700, exist_ok=True)
         _record(database, container_id, image_id)
         if overlay.is_mounted(root):
@@ -46,9 +46,17 @@ def mount(layout: Layout, database: Database, container_id: str, image: str, use
     return root
 
 
+def holders(layout: Layout) -> list[str]:
+    """The containers that have such mounts, or what is left of them."""
+    folder = os.path.dirname(layout.volumes("x"))
+    return os.listdir(folder) if os.path.isdir(folder) else []
+
+
 def release(layout: Layout, container_id: str) -> None:
     """Unmount all of the container's and remove their places; idempotent. The caller holds its lock."""
     folder = layout.volumes(container_id)
+    if not os.path.isdir(folder):
+        return
     for name in os.listdir(folder):
         base = f"{folder}/{name}"
         for mounted in ("root", "layers"):

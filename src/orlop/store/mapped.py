@@ -71,7 +71,8 @@ def _open_way(layout: Layout, folder: str) -> None:
 def view(layout: Layout, base: str, user_namespace: str) -> Iterator[str]:
     """The folder of layers through the user namespace, mounted below the folder `base` for the block."""
     place = f"{base}/layers"
-    os.makedirs(place, mode=0o700, exist_ok=True)
+    for path in (place, layout.layers):
+        os.makedirs(path, mode=0o700, exist_ok=True)
     for name in ("empty", "empty2"):  # where `rootfs.empty_folder` is, seen from the layers
         os.makedirs(f"{base}/{name}", mode=0o755, exist_ok=True)
     try:
@@ -86,6 +87,13 @@ def view(layout: Layout, base: str, user_namespace: str) -> Iterator[str]:
         yield place
     finally:
         overlay.unmount(place)
+
+
+def holders(layout: Layout) -> list[str]:
+    """The containers that have such a root, or what is left of one."""
+    folder = os.path.dirname(layout.mapped("x"))
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    return [name for name in names if os.path.isdir(f"{folder}/{name}/root")]
 
 
 def release(layout: Layout, container_id: str) -> None:

@@ -47,7 +47,7 @@ def config(spec: ContainerSpec, machine: Machine, sources: Mapping[int, str]) ->
     if len(spec.id) < 4 or not spec.id.isascii() or not spec.id.replace("-", "").replace("_", "").isalnum():
         raise InvalidInput(f"container {spec.id}", "is no container ID", hint="give 64 hex digits")
     security = spec.security
-    user = users.resolve(spec.root, security.user, security.groups, security.groups_policy)
+    user = spec.identity or users.resolve(spec.root, security.user, security.groups, security.groups_policy)
     held = capabilities.effective(security, machine.rights)
     found = devices.found(spec)
     whole: dict[str, object] = {
