@@ -16,6 +16,7 @@ from orlop.kit.errors import Conflict, LimitExceeded, OrlopError
 from orlop.kit.value import dataclass
 from orlop.runtime import errors
 from orlop.runtime import users as users_
+from orlop.runtime.cgroups.prompt import PromptMoves
 from orlop.runtime.spec.process import environment, working_folder
 
 TYPE_CHECKING = False  # as typing's, without importing typing
@@ -27,6 +28,7 @@ _CHUNK = 64 * limits.KIB
 _PIPE = 64 * limits.KIB  # what a pipe holds at most, pipe(7)
 _KILL_ROUNDS = 200
 _PAUSE = 0.01
+_JOINING = 0.05  # seconds in which the runtime has moved the new process into the container's cgroups
 _SIGKILL = 9  # the module signal costs 1 ms of `orlop run`
 _SIGWINCH = 28
 
@@ -60,8 +62,8 @@ def exec_sync(
     an error, or dropped with `cut`. Raises Conflict (the container does not run), CommandNotFound,
     CommandDenied, LimitExceeded (killed likewise).
     """
-    call = _Call(engine, identifier, asked, user, terminal=False)
-    with contextlib.ExitStack() as stack:
+    with PromptMoves(_JOINING), contextlib.ExitStack() as stack:
+        call = _Call(engine, identifier, asked, user, terminal=False)
         stack.callback(call.close)
         out, out_end = _pipe(stack)
         err, err_end = _pipe(stack)
@@ -127,15 +129,19 @@ def exec_started(
 ) -> Started:
     """Begin `asked` with these descriptors as its streams; for callers that wait in a loop of their own.
 
-    With `tty` the three are a terminal, as for `exec_attached`. Raises as far as `exec_sync` does before the
-    runtime runs; what the runtime says comes with `Started.result`.
+    With `tty` there is a terminal instead, `Started.terminal`, and the descriptors are not used. Raises as
+    far as `exec_sync` does before the runtime runs; what the runtime says comes with `Started.result`.
     """
-    call = _Call(engine, identifier, asked, user, terminal=tty)
+    if tty:
+        return _on_terminal(engine, identifier, asked, user)
+    call = _Call(engine, identifier, asked, user, terminal=False)
+    return _begun(call, stdin_fd, stdout_fd, stderr_fd)
+
+
+def _begun(call: _Call, stdin: int | None, stdout: int | None, stderr: int | None) -> Started:
     child: process.Child | None = None
     try:
-        child = process.spawn(
-            call.argv, pass_fds=call.fds, stdin=stdin_fd, stdout=stdout_fd, stderr=stderr_fd
-        )
+        child = process.spawn(call.argv, pass_fds=call.fds, stdin=stdin, stdout=stdout, stderr=stderr)
         return Started(call, child)
     except BaseException:
         if child is not None:
@@ -144,11 +150,44 @@ def exec_started(
         raise
 
 
+def _on_terminal(engine: Engine, identifier: str, asked: Process, user: str) -> Started:
+    from orlop.runtime import console
+
+    if os.path.basename(engine.runtime) != "crun":
+        ours, theirs = console.pair()
+        try:
+            started = _begun(_Call(engine, identifier, asked, user, terminal=True), theirs, theirs, theirs)
+        except BaseException:
+            os.close(ours)
+            raise
+        finally:
+            os.close(theirs)
+        started.terminal = ours
+        return started
+    handover = console.Handover(engine.bundle(identifier))
+    try:
+        call = _Call(engine, identifier, asked, user, terminal=True, console=handover.path)
+        started = _begun(call, None, None, None)
+        try:
+            started.terminal = handover.take(started.child)
+        except BaseException:
+            started.kill()
+            started.close()
+            raise
+        return started
+    finally:
+        handover.close()
+
+
 class Started:
-    """A process under way in a container, and the runtime that waits for it. The caller closes this."""
+    """A process under way in a container, and the runtime that waits for it. The caller closes this.
+
+    `terminal` is our end of its terminal, which the caller closes; -1 where it has none.
+    """
 
     def __init__(self, call: _Call, child: process.Child) -> None:
-        self._call, self._child = call, child
+        self._call, self.child = call, child
+        self.terminal = -1
         self._ended = os.pidfd_open(child.pid)
 
     def fileno(self) -> int:
@@ -157,20 +196,20 @@ class Started:
 
     def result(self) -> int:
         """Its exit code, once it has ended. Raises as `exec_sync`."""
-        status = self._child.wait()
+        status = self.child.wait()
         self._call.raise_failure(status)
         return status if status >= 0 else 128 - status
 
     def resized(self) -> None:
         """Tell the runtime that the size of the terminal has changed; no error if it has ended."""
-        if self._child.poll() is None:
+        if self.child.poll() is None:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self._child.pid, _SIGWINCH)
+                os.kill(self.child.pid, _SIGWINCH)
 
     def kill(self) -> None:
         """SIGKILL to the process and what it started; returns when it has ended. The container goes on."""
-        if self._child.poll() is None:
-            self._call.kill(self._child)
+        if self.child.poll() is None:
+            self._call.kill(self.child)
 
     def close(self) -> None:
         """Let go of it, once it has ended."""
@@ -181,7 +220,16 @@ class Started:
 class _Call:
     """One `RUNTIME exec`: its command line and the files that it needs."""
 
-    def __init__(self, engine: Engine, identifier: str, asked: Process, user: str, *, terminal: bool) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        identifier: str,
+        asked: Process,
+        user: str,
+        *,
+        terminal: bool,
+        console: str = "",
+    ) -> None:
         self._engine, self._id, self._asked = engine, identifier, asked
         described = json.dumps(_described(engine, identifier, asked, user, terminal=terminal)).encode()
         self._pid_file = f"{engine.bundle(identifier)}/exec-{files.unique()}.pid"
@@ -196,6 +244,7 @@ class _Call:
             f"/proc/self/fd/{self._description}",
             "--pid-file",
             self._pid_file,
+            *(("--console-socket", console) if console else ()),
             identifier,
         ]
 

@@ -14,11 +14,11 @@ import threading
 import time
 
 _AGAIN = 0.003  # seconds: well within a grace period
-_LONGEST = 2.0  # since the last one began: whoever takes longer does not wait for a move
+_LONGEST = 2.0
 
 
 class PromptMoves:
-    """`with PromptMoves():` moves are prompt inside, from soon after its beginning, for two seconds.
+    """`with PromptMoves():` moves are prompt inside, from soon after its beginning, for `seconds`.
 
     However many are inside, one thread of the process writes for all.
     """
@@ -28,10 +28,13 @@ class PromptMoves:
     _until = 0.0
     _writing = False
 
+    def __init__(self, seconds: float = _LONGEST) -> None:
+        self._seconds = seconds
+
     def __enter__(self) -> None:
         with PromptMoves._lock:
             PromptMoves._inside += 1
-            PromptMoves._until = time.monotonic() + _LONGEST
+            PromptMoves._until = max(PromptMoves._until, time.monotonic() + self._seconds)
             if not PromptMoves._writing:
                 PromptMoves._writing = True
                 threading.Thread(target=_keep, daemon=True).start()
