@@ -13,6 +13,7 @@ from orlop.kit.errors import InvalidInput
 from orlop.runtime.cgroups.port import Cgroups
 from orlop.runtime.model import Resources
 
+INFINITE = (1 << 64) - 1  # systemd's "no limit"
 _MANAGER = ("org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager")
 
 
@@ -53,10 +54,12 @@ def properties(asked: Resources, *, unified: bool) -> list[tuple[str, str, str]]
         found.append(("CPUWeight", "t", str(v2.weight(shares))))
     elif shares:
         found.append(("CPUShares", "t", str(shares)))
-    if quota > 0:
-        found.append(("CPUQuotaPerSecUSec", "t", str(quota * 1_000_000 // (period or resources.PERIOD))))
-    if asked.memory_limit > 0:
-        found.append(("MemoryMax" if unified else "MemoryLimit", "t", str(asked.memory_limit)))
+    if quota:
+        each = quota * 1_000_000 // (period or resources.PERIOD) if quota > 0 else INFINITE
+        found.append(("CPUQuotaPerSecUSec", "t", str(each)))
+    if asked.memory_limit:
+        memory = asked.memory_limit if asked.memory_limit > 0 else INFINITE
+        found.append(("MemoryMax" if unified else "MemoryLimit", "t", str(memory)))
     if asked.memory_request and unified:
         found.append(("MemoryLow", "t", str(asked.memory_request)))
     if asked.pids:
