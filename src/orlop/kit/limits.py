@@ -133,6 +133,7 @@ STREAM_REQUEST_TIME = 10.0  # for them to arrive, TLS handshake likewise
 STREAM_CREATION = 30.0  # for the client to open the streams that it asked for
 STREAM_IDLE = 4 * 3600.0  # without a byte in either direction, as the kubelet has it
 STREAM_LINGER = 5.0  # for the other side's farewell, and for what it sent before it left to be taken
+STREAM_LOOK = 2.0  # between two looks whether a client that is held up has left
 STREAM_BUFFER = 1 * MIB  # bytes of one stream that wait for whoever takes them
 STREAM_CHUNK = 64 * KIB  # read and written at once
 STREAM_RESIZE = 4 * KIB  # of JSON that does not end

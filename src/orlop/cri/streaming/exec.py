@@ -13,7 +13,6 @@ import fcntl
 import os
 import struct
 import termios
-import tty
 
 from orlop.cri.streaming import status
 from orlop.cri.streaming.client import Client, Size, Wanted, drained, feed
@@ -46,12 +45,13 @@ async def serve(pods: Pods, workers: Workers, asked: Exec, client: Client, grace
     """Run it until it ends or the client leaves. Raises Gone."""
     with Ends(asked.wanted) as ends:
         try:
-            started = await workers.made(_start, _undo, pods, asked, ends)
+            started = await workers.made(_start, _discard, pods, asked, ends)
         except OrlopError as error:
             await client.finish(status.failed("executing the command", error))
             return
         finally:
             ends.close_theirs()
+        ends.adopt(started.terminal)
         run = _Run(started, ends, client)
         try:
             await run.until_over()
@@ -86,6 +86,13 @@ def _undo(started: Started) -> None:
     started.close()
 
 
+def _discard(started: Started) -> None:
+    """Of one whose terminal nobody has taken."""
+    _undo(started)
+    if started.terminal >= 0:
+        os.close(started.terminal)
+
+
 async def _tell(workers: Workers, started: Started, run: _Run, client: Client) -> None:
     """How it ended, behind all that it said. Raises Gone."""
     words = b""
@@ -114,18 +121,14 @@ async def _end(workers: Workers, started: Started, grace: float) -> None:
 
 
 class Ends:
-    """The streams' descriptors: the process's ends and ours. A terminal is all three."""
+    """The streams' descriptors: the process's ends and ours. A terminal is both of ours, once adopted."""
 
     def __init__(self, wanted: Wanted) -> None:
         self._open: set[int] = set()
         self.tty = wanted.tty
         self.stdin = self.stdout = self.stderr = -1
+        self.theirs: tuple[int | None, int | None, int | None] = (None, None, None)
         if wanted.tty:
-            ours, theirs = os.openpty()
-            self._open = {ours, theirs}
-            tty.setraw(theirs)  # the container's own does what terminals do
-            self.stdin = self.stdout = self._kept(ours)
-            self.theirs: tuple[int | None, int | None, int | None] = (theirs, theirs, theirs)
             return
         child: list[int | None] = [None, None, None]
         if wanted.stdin:
@@ -144,6 +147,12 @@ class Ends:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def adopt(self, terminal: int) -> None:
+        """Take the terminal of a process that has begun; -1 where it could not."""
+        if terminal >= 0:
+            self._open.add(terminal)
+            self.stdin = self.stdout = self._kept(terminal)
 
     def close_theirs(self) -> None:
         for descriptor in {end for end in self.theirs if end is not None}:
@@ -188,11 +197,11 @@ class _Run:
                 output = Output(descriptor, sink, to_end=ends.tty)
                 self._outputs.append((output, asyncio.create_task(self._said(output, descriptor))))
         self._tasks: list[asyncio.Task[None]] = []
-        if client.stdin is not None:
+        if client.stdin is not None and (ends.stdin >= 0 or not ends.tty):
             self._tasks.append(asyncio.create_task(self._hears()))
         if ends.tty:
             self._tasks.append(asyncio.create_task(self._sized()))
-            if client.stdout is None:
+            if client.stdout is None and ends.stdout >= 0:
                 nobody = Output(ends.stdout, _Nobody(), to_end=True)
                 self._outputs.append((nobody, asyncio.create_task(self._said(nobody, ends.stdout))))
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import select
+import socket
+import sys
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from orlop.kit import limits
+from orlop.kit.tasks import in_thread
 
+_ALIVE = ("01", "08")  # ESTABLISHED, and CLOSE_WAIT: our own end was first
 _GOING = select.EPOLLRDHUP | select.EPOLLONESHOT
 
 
@@ -177,6 +181,7 @@ class Link:
 
     async def hold(self, inbox: Inbox) -> None:
         """Wait for room in a full inbox; not for long once the client has closed. Raises Gone then."""
+        us, them = (self._writer.get_extra_info(name) for name in ("sockname", "peername"))
         descriptor = self._writer.get_extra_info("socket").fileno()
         if descriptor < 0:
             raise Gone
@@ -185,7 +190,11 @@ class Link:
         waiting = asyncio.ensure_future(inbox.room())
         leaving = asyncio.ensure_future(left.wait())
         try:
-            await asyncio.wait({waiting, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            done: set[asyncio.Future[Any]] = set()
+            while not done and not (us and them and await in_thread(_has_left, us, them)):
+                done, _ = await asyncio.wait(
+                    {waiting, leaving}, timeout=limits.STREAM_LOOK, return_when=asyncio.FIRST_COMPLETED
+                )
             if not waiting.done():
                 await asyncio.wait({waiting}, timeout=limits.STREAM_LINGER)
             if not waiting.done():
@@ -207,3 +216,25 @@ class Link:
     def abort(self) -> None:
         """Close now, whatever waits."""
         self._writer.transport.abort()
+
+
+def _has_left(us: tuple[Any, ...], them: tuple[Any, ...]) -> bool:
+    """Whether a client on this machine has closed, with so much unsent that its FIN cannot reach us.
+
+    We took no more, so TCP holds its end back with the rest; the kernel's table of sockets tells.
+    """
+    family = "tcp6" if ":" in us[0] else "tcp"
+    wanted = [_as_listed(them), _as_listed(us)]
+    with open(f"/proc/net/{family}", encoding="ascii") as stream:
+        for line in stream:
+            parts = line.split(maxsplit=4)
+            if parts[1:3] == wanted:
+                return parts[3] not in _ALIVE
+    return False  # it is elsewhere; there its kernel gives up after some minutes, and resets
+
+
+def _as_listed(name: tuple[Any, ...]) -> str:
+    """An address and port as proc(5) writes them: 32-bit words of the machine's order."""
+    raw = socket.inet_pton(socket.AF_INET6 if ":" in name[0] else socket.AF_INET, name[0])
+    words = (raw[place : place + 4] for place in range(0, len(raw), 4))
+    return "".join(f"{int.from_bytes(word, sys.byteorder):08X}" for word in words) + f":{name[1]:04X}"
