@@ -130,6 +130,38 @@ def test_what_a_plugin_wants_is_inside_the_container(runtime: Runtime, tmp_path:
     assert resources["memory"]["limit"] == 64 << 20 and resources["pids"]["limit"] == 99
 
 
+def test_what_the_runtime_and_the_kernel_enforce_is_what_a_plugin_wants(runtime: Runtime) -> None:
+    pods = runtime.pods
+    sandbox = run_sandbox(pods, pod())
+    cgroup = f"{pods.cgroup(sandbox.id)}/chosen"
+    adjust = {
+        "args": ["sh", "-c", "trap 'exit 9' TERM; while :; do sleep 1000 & wait $!; done"],
+        "linux": {
+            "cgroups_path": cgroup,
+            "sysctl": {"net.ipv4.ip_unprivileged_port_start": "777"},
+            "seccomp_policy": {
+                "default_action": "SCMP_ACT_ALLOW",
+                "syscalls": [
+                    {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errno_ret": {"value": 95}}
+                ],
+            },
+            "io_priority": {"class": 2, "priority": 3},
+        },
+    }
+    with plugin(runtime, adjust=adjust):
+        container = started(pods, sleeper(), sandbox)
+        assert cgroup in Path(f"/proc/{container.pid}/cgroup").read_text()
+        said = _said(
+            runtime, container.id, "mkdir /x 2>&1; cat /proc/sys/net/ipv4/ip_unprivileged_port_start"
+        )
+        assert "Operation not supported" in said and said.endswith("777")
+        process = pods.engine.config_of(container.id)["process"]
+        assert process["ioPriority"] == {"class": "IOPRIO_CLASS_BE", "priority": 3}  # type: ignore[index]
+        assert pods.engine.stats(container.id).memory > 0
+        stop_container(pods, container.id)
+        assert pods.container(container.id).exit_code == 9
+
+
 def test_plugins_are_asked_by_their_index_and_each_sees_what_those_before_did(runtime: Runtime) -> None:
     with (
         plugin(runtime, "late", "90", adjust={"env": [{"key": "B", "value": "2"}]}) as late,
