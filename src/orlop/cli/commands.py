@@ -35,6 +35,11 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
     ("pod", "remove"): ("pod.remove", "Remove pods and their containers"),
     ("supervise",): ("supervise", "Keep played pods as they were declared, in the foreground"),
     ("serve",): ("serve", "Be the container runtime of a kubelet: the CRI on a socket, in the foreground"),
+    ("status",): ("status", "Say how the daemon of this node is"),
+    ("config", "show"): (
+        "config.show",
+        "Print every key of the configuration, its value and where it is from",
+    ),
     ("node", "check"): ("node.check", "Say whether this machine is ready, and what is missing"),
     ("node", "down"): ("node.down", "Stop and remove everything that this node runs"),
     ("completion",): ("completion", "Print the completion script of a shell"),
@@ -59,5 +64,6 @@ NOUNS: dict[str, str] = {
     "image": "Images: fetch, list, name, look into, remove",
     "store": "What is on disk: check, measure, clean",
     "pod": "Pods: list, look into, stop, remove",
+    "config": "The configuration: what it is, and which file said so",
     "node": "This machine: is it ready, and how to clean it",
 }

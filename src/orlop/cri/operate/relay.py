@@ -107,13 +107,13 @@ class _Front(_End):
 
     async def _connect(self) -> None:
         back = _End()
+        back.other, self.other = self, back  # the daemon speaks first
         try:
             await asyncio.get_running_loop().create_unix_connection(lambda: back, self._path)
         except OSError as error:
             _log.warning("%s does not take a connection: %s", self._path, error)
             self.abort()
             return
-        self.other, back.other = back, self
         if self.transport is None or self.transport.is_closing():
             if back.transport is not None:
                 back.transport.close()

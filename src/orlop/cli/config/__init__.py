@@ -1,0 +1,1 @@
+"""`orlop config VERB`."""
