@@ -93,6 +93,18 @@ def test_what_a_crash_left_below_a_parent_is_found_by_its_bundle(node: Node, pod
     assert os.path.isdir(f"{pods.engine.cgroups.trees()[0]}{parent}")
 
 
+def test_a_kubelet_may_remove_the_parent_before_the_containers_of_it(pods: Pods, parent: str) -> None:
+    sandbox = run_sandbox(pods, pod(cgroup_parent=parent))
+    container = started(pods, sleeper(), sandbox)
+    stop_sandbox(pods, sandbox.id, 0)
+    pods.engine.cgroups.remove(parent)
+    assert container_stats(pods, pods.container(container.id)).usage.memory == 0
+    assert sandbox_stats(pods, sandbox).usage.memory == 0
+    remove_container(pods, container.id)
+    remove_sandbox(pods, sandbox.id)
+    assert not os.path.exists(f"{pods.engine.cgroups.trees()[0]}{parent}")
+
+
 @pytest.mark.parametrize("bad", ["kubepods-podX.slice", "/a/../b", "/a//b", "/", "/kubepods.slice/x.slice"])
 def test_a_parent_that_cannot_be_is_refused_before_anything_is_recorded(pods: Pods, bad: str) -> None:
     with pytest.raises(InvalidInput, match="cgroup parent"):

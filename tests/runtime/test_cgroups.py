@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from orlop.runtime.cgroups.port import (
     Pressures,
     huge_page_sizes,
 )
+from orlop.runtime.cgroups.prompt import PromptMoves
 from orlop.runtime.cgroups.v1 import V1
 from orlop.runtime.cgroups.v2 import V2, weight
 from orlop.runtime.features import features, find
@@ -76,6 +78,20 @@ def test_limits_that_the_kernel_refuses_are_explained(real: tuple[Cgroups, str])
     cgroups, top = real
     with pytest.raises(InvalidInput):
         cgroups.create(f"{top}/a", Resources(cpuset_cpus="4000"))
+
+
+def test_one_thread_keeps_moves_prompt_for_all_who_ask() -> None:
+    def writers() -> int:
+        return sum(thread.name == "prompt moves" for thread in threading.enumerate())
+
+    with PromptMoves(), PromptMoves(0.01):
+        assert writers() == 1
+    with PromptMoves():
+        assert writers() == 1
+    deadline = time.monotonic() + 10
+    while writers() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert writers() == 0
 
 
 @pytest.mark.parametrize("path", ["", "/", "relative", "/a/../b", "/a//b", "/a/./b"])

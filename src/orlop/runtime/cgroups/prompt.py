@@ -37,7 +37,7 @@ class PromptMoves:
             PromptMoves._until = max(PromptMoves._until, time.monotonic() + self._seconds)
             if not PromptMoves._writing:
                 PromptMoves._writing = True
-                threading.Thread(target=_keep, daemon=True).start()
+                threading.Thread(target=_keep, name="prompt moves", daemon=True).start()
 
     def __exit__(self, *_: object) -> None:
         with PromptMoves._lock:
