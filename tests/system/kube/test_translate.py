@@ -105,6 +105,7 @@ def test_mounts_lead_to_the_prepared_volumes() -> None:
         - {name: e, mountPath: /e, subPathExpr: $(POD)/x}
         - {name: c, mountPath: /c}
         - {name: h, mountPath: /h, readOnly: true, mountPropagation: HostToContainer}
+        - {name: h, mountPath: /r, readOnly: true, recursiveReadOnly: Enabled}
         """,
         termination_log="/log",
     )
@@ -112,6 +113,7 @@ def test_mounts_lead_to_the_prepared_volumes() -> None:
         Mount("/e", source="/volumes/e", sub_path="web/x"),
         Mount("/c", source="/volumes/c", read_only=True),
         Mount("/h", source="/volumes/h", read_only=True, propagation="rslave"),
+        Mount("/r", source="/volumes/h", read_only=True, recursive_read_only=True),
         Mount("/dev/termination-log", source="/log"),
     )
 
@@ -131,9 +133,15 @@ def test_the_containers_security_outranks_the_pods() -> None:
         " seccompProfile: {type: RuntimeDefault}}",
     ).security
     assert (found.user, found.groups, found.seccomp) == ("3:2", (5, 6, 7), "default")
+    assert found.groups_policy == "merge"
     assert (found.read_only_root, found.no_new_privileges, found.privileged) == (True, True, False)
     assert (found.add_capabilities, found.drop_capabilities) == (("CAP_NET_ADMIN", "CAP_SYS_TIME"), ("ALL",))
     assert found.masked_paths is None
+
+
+def test_the_images_groups_count_unless_the_policy_is_strict() -> None:
+    text = "securityContext: {supplementalGroupsPolicy: Strict, supplementalGroups: [5]}"
+    assert container(text, "").security.groups_policy == "strict"
 
 
 @pytest.mark.parametrize(

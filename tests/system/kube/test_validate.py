@@ -106,7 +106,7 @@ def test_containers_are_validated_as_the_api_server_does(container: str, words: 
             "hostNetwork: true\nsecurityContext: {sysctls: [{name: net.core.somaxconn, value: '1'}]}",
             "hostNetwork is set",
         ),
-        ("securityContext: {supplementalGroupsPolicy: Strict}", "Strict is not supported"),
+        ("securityContext: {supplementalGroupsPolicy: Loose}", "expected one of"),
         ("resources: {limits: {ephemeral-storage: 1Gi}}", "is not supported; resources here are cpu"),
         ("volumes: [{name: V}]", "'V' is no name"),
         ("volumes: [{name: v}, {name: v}]", "'v' stands twice"),
@@ -155,7 +155,12 @@ def test_pods_are_validated_as_the_api_server_does(spec: str, words: str) -> Non
         ("mountPath: /v, subPath: a, subPathExpr: b", "both given"),
         ("mountPath: /v, subPathExpr: $(NOPE)", "there is no variable 'NOPE'"),
         ("mountPath: /v, mountPropagation: Bidirectional", "is for privileged containers"),
-        ("mountPath: /v, recursiveReadOnly: Enabled", "expected one of"),
+        ("mountPath: /v, recursiveReadOnly: Always", "expected one of"),
+        ("mountPath: /v, recursiveReadOnly: Enabled", "is for mounts with readOnly"),
+        (
+            "mountPath: /v, readOnly: true, recursiveReadOnly: Enabled, mountPropagation: HostToContainer",
+            "is for mounts without mountPropagation",
+        ),
     ],
 )
 def test_mounts_are_validated_as_the_api_server_does(mount: str, words: str) -> None:

@@ -118,7 +118,7 @@ TABLE: dict[type[Wire], dict[str, Field]] = {
     model.RestartRuleExitCodes: _rows(_honoured("operator values")),
     model.VolumeMount: _rows(
         _honoured("name readOnly mountPath subPath subPathExpr mountPropagation"),
-        _honoured("recursiveReadOnly", "IfPossible is Disabled; Enabled is refused"),
+        _honoured("recursiveReadOnly", "IfPossible is Disabled"),
     ),
     model.Probe: _rows(
         _honoured("exec httpGet tcpSocket grpc initialDelaySeconds timeoutSeconds periodSeconds"),
@@ -152,7 +152,7 @@ TABLE: dict[type[Wire], dict[str, Field]] = {
     model.PodSecurityContext: _rows(
         _honoured("runAsUser runAsGroup runAsNonRoot supplementalGroups fsGroup fsGroupChangePolicy"),
         _honoured("sysctls", "namespaced ones, as the kernel lets a pod's namespaces have them"),
-        _honoured("supplementalGroupsPolicy", "Merge; Strict is refused"),
+        _honoured("supplementalGroupsPolicy"),
         _honoured("seccompProfile"),
         _refused("seLinuxOptions", _SELINUX),
         _harmless("seLinuxChangePolicy", _SELINUX),

@@ -91,7 +91,7 @@ class VolumeMount(Wire, frozen=True):
     sub_path: str = ""
     sub_path_expr: str = ""
     mount_propagation: Literal["None", "HostToContainer", "Bidirectional"] = "None"
-    recursive_read_only: Literal["Disabled", "IfPossible"] = "Disabled"
+    recursive_read_only: Literal["Disabled", "IfPossible", "Enabled"] = "Disabled"
 
 
 class ResourceRequirements(Wire, frozen=True):

@@ -187,6 +187,7 @@ def _mount(
         read_only=mount.read_only or _is_read_only(desired.pod, mount.name),
         propagation=_PROPAGATION[mount.mount_propagation],
         sub_path=sub_path(desired, mount, values),
+        recursive_read_only=mount.recursive_read_only == "Enabled",
     )
 
 
@@ -206,6 +207,7 @@ def _security(desired: DesiredPod, container: Container, facts: Facts, image_use
         privileged=own.privileged,
         user=_user(desired, container, image_user),
         groups=tuple(dict.fromkeys(whole.supplemental_groups + fs_group)),
+        groups_policy=whole.supplemental_groups_policy.lower(),
         add_capabilities=_capabilities(own.capabilities.add),
         drop_capabilities=_capabilities(own.capabilities.drop),
         read_only_root=own.read_only_root_filesystem,

@@ -150,6 +150,11 @@ def _check_mount(found: Findings, path: Path, mount: VolumeMount, container: Con
     for name in references(mount.sub_path_expr):
         if name not in known and not container.env_from:
             found.error((*path, "subPathExpr"), f"there is no variable {name!r}")
+    if mount.recursive_read_only != "Disabled":
+        if not mount.read_only:
+            found.error((*path, "recursiveReadOnly"), "is for mounts with readOnly")
+        if mount.mount_propagation != "None":
+            found.error((*path, "recursiveReadOnly"), "is for mounts without mountPropagation")
     if mount.mount_propagation == "Bidirectional" and not container.security_context.privileged:
         found.error((*path, "mountPropagation"), "Bidirectional is for privileged containers")
 

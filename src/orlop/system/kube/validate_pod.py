@@ -125,10 +125,6 @@ def _check_security(found: Findings, path: Path, spec: PodSpec) -> None:
         found.between((*path, field), number, 0, LARGEST_ID)
     for index, group in enumerate(context.supplemental_groups):
         found.between((*path, "supplementalGroups", index), group, 0, LARGEST_ID)
-    if context.supplemental_groups_policy == "Strict":
-        found.error(
-            (*path, "supplementalGroupsPolicy"), "Strict is not supported: the image's groups count too"
-        )
     check_seccomp(found, (*path, "seccompProfile"), context.seccomp_profile)
     check_app_armor(found, (*path, "appArmorProfile"), context.app_armor_profile)
     found.unique((*path, "sysctls"), (each.name.replace("/", ".") for each in context.sysctls))
