@@ -70,7 +70,7 @@ def test_a_dead_daemons_socket_is_taken_over(node: Node) -> None:
 def test_a_living_daemons_socket_is_not_taken_away(serving: Daemon, client: Client) -> None:
     code, said = Daemon(serving.node).refuses()
     assert code == errors.Conflict.exit_code
-    assert "another daemon listens there" in said
+    assert "another daemon" in said
     client.Version(pb.VersionRequest())
 
 

@@ -7,11 +7,13 @@ asked of all of them at once, by their pidfds, instead of by a file in /proc eac
 from __future__ import annotations
 
 import contextlib
+import operator
 import os
 import select
 import sqlite3
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from orlop.cri.proto import cri_pb2 as pb
 from orlop.cri.translate import status
@@ -23,6 +25,10 @@ from orlop.pod.records import CREATED, RUNNING, STARTING
 
 _MADE = "state <> 'creating'"
 _ID_LENGTH = 64
+_MANY = 50  # items of an answer that is worth keeping ...
+_KEYS = 4  # ... for as many different questions
+
+T = TypeVar("T")
 
 
 class Listing:
@@ -31,16 +37,23 @@ class Listing:
     def __init__(self, pods: Pods) -> None:
         self._pods = pods
         self._living = _Living()
+        self._watch = pods.records.database.watch()
+        self._reading = threading.Lock()
+        self._rows: dict[str, tuple[int, list[sqlite3.Row]]] = {}  # table -> version, rows
         self._mine: dict[str, bool] = {}
+        self._last: tuple[list[sqlite3.Row], frozenset[str], list[tuple[Container, pb.Container]]] | None = (
+            None
+        )
+        self._answers: dict[bytes, tuple[list[pb.Container], Any]] = {}
         self._sandboxes: dict[str, tuple[sqlite3.Row, Sandbox, pb.PodSandbox]] = {}
         self._containers: dict[str, tuple[sqlite3.Row, Container, pb.Container]] = {}
 
     def sandboxes(self) -> list[tuple[Sandbox, pb.PodSandbox]]:
         """All pods, oldest first."""
         kept = {}
-        for row in self._pods.records.rows("sandboxes", _MADE):
+        for row in self._read("sandboxes"):
             known = self._sandboxes.get(row["id"])
-            if known is None or known[0] != row:
+            if known is None or (known[0] is not row and known[0] != row):
                 sandbox = as_sandbox(row)
                 known = (row, sandbox, status.sandbox_item(sandbox))
             kept[row["id"]] = known
@@ -50,21 +63,51 @@ class Listing:
 
     def containers(self) -> list[tuple[Container, pb.Container]]:
         """All containers of those pods, oldest first."""
-        rows = self._pods.records.rows("containers", _MADE)
+        rows = self._read("containers")
         living = self._living.among(rows)
-        kept = {}
+        last = self._last
+        if last is not None and last[0] is rows and last[1] is living:
+            return last[2]
+        kept, settled = {}, True
         for row in rows:
             if not self._belongs(row["sandbox_id"]):
                 continue
-            if row["state"] in (RUNNING, CREATED, STARTING) and row["id"] not in living:
-                row = refresh.refreshed(self._pods, row)
-            known = self._containers.get(row["id"])
-            if known is None or known[0] != row:
+            identifier = row["id"]
+            if identifier not in living and row["state"] in (RUNNING, CREATED, STARTING):
+                row, settled = refresh.refreshed(self._pods, row), False
+            known = self._containers.get(identifier)
+            if known is None or (known[0] is not row and known[0] != row):
                 container = as_container(row)
                 known = (row, container, status.container_item(container))
-            kept[row["id"]] = known
+            kept[identifier] = known
         self._containers = kept
-        return [(known[1], known[2]) for known in kept.values()]
+        found = [(known[1], known[2]) for known in kept.values()]
+        self._last = (rows, living, found) if settled else None
+        return found
+
+    def answer(self, key: bytes, items: list[pb.Container], make: Callable[[], T]) -> T:
+        """The message that `make` makes of many items: the last one of this key where they are the same."""
+        if len(items) < _MANY:
+            return make()
+        known = self._answers.get(key)
+        if known is not None and len(known[0]) == len(items) and all(map(operator.is_, known[0], items)):
+            last: T = known[1]
+            return last
+        if len(self._answers) >= _KEYS:
+            self._answers.clear()
+        made = make()
+        self._answers[key] = (items, made)
+        return made
+
+    def _read(self, table: str) -> list[sqlite3.Row]:
+        """The rows of what is made, from the database only where something was committed."""
+        with self._reading:
+            version = self._watch.version()  # before the rows, which may only be newer
+            known = self._rows.get(table)
+            if known is None or known[0] != version:
+                known = (version, self._pods.records.rows(table, _MADE))
+                self._rows[table] = known
+            return known[1]
 
     def find(self, table: str, identifier: str) -> list[str]:
         """The IDs of the CRI's objects that are this, or begin with it."""
@@ -93,15 +136,19 @@ class Listing:
 
 
 class _Living:
-    """The first processes of containers, held by pidfd: of these and of no others, even if a PID comes again."""
+    """The first processes of containers, held by pidfd: these and no others, even if a PID comes again."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._held: dict[tuple[int, int], int] = {}  # (PID, its start) -> descriptor
+        self._last: tuple[list[sqlite3.Row], frozenset[str]] | None = None
         self._poll = select.poll()
 
-    def among(self, rows: Iterable[sqlite3.Row]) -> set[str]:
-        """The IDs of the containers whose process is known to run."""
+    def among(self, rows: list[sqlite3.Row]) -> frozenset[str]:
+        """The IDs of the containers whose process is known to run: the same set where nothing changed."""
+        with self._lock:
+            if self._last is not None and self._last[0] is rows and not self._poll.poll(0):
+                return self._last[1]
         wanted = {
             (row["pid"], row["pid_start"]): row["id"] for row in rows if row["state"] in (RUNNING, CREATED)
         }
@@ -111,7 +158,9 @@ class _Living:
             for key in wanted.keys() - self._held.keys():
                 self._take(key)
             ended = {descriptor for descriptor, _ in self._poll.poll(0)}
-            return {wanted[key] for key, descriptor in self._held.items() if descriptor not in ended}
+            found = frozenset(wanted[key] for key, each in self._held.items() if each not in ended)
+            self._last = (rows, found)
+            return found
 
     def _take(self, key: tuple[int, int]) -> None:
         pid, started = key

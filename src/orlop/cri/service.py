@@ -12,7 +12,8 @@ from orlop.cri.rates import Rates
 from orlop.cri.settings import CriSettings
 from orlop.cri.streaming.server import Streaming
 from orlop.kit.errors import InvalidInput, NotFound
-from orlop.pod.context import Pods
+from orlop.pod import refresh
+from orlop.pod.context import Pods, as_container, as_sandbox
 from orlop.pod.model import Container, Sandbox
 
 _LEAST = 4  # characters of an ID that is cut short
@@ -65,11 +66,19 @@ class Service:
 
     def sandbox(self, identifier: str) -> Sandbox:
         """The pod of this ID or beginning of one. Raises NotFound, InvalidInput (ambiguous)."""
-        return self.pods.sandbox(self.sandbox_id(identifier))
+        whole = self.sandbox_id(identifier)
+        row = self.pods.records.row("sandboxes", whole)
+        if row is None:  # removed a moment ago
+            raise _absent("pod sandbox", identifier)
+        return as_sandbox(row)
 
     def container(self, identifier: str) -> Container:
         """The container of this ID or beginning of one, as it is now. Raises NotFound, InvalidInput."""
-        return self.pods.container(self.container_id(identifier))
+        whole = self.container_id(identifier)
+        row = self.pods.records.row("containers", whole)
+        if row is None:  # removed a moment ago
+            raise _absent("container", identifier)
+        return as_container(refresh.refreshed(self.pods, row))
 
     def sandbox_id(self, identifier: str) -> str:
         """The whole ID. Raises NotFound, InvalidInput (ambiguous)."""
@@ -98,5 +107,9 @@ class Service:
 
 def _there(found: str, kind: str, identifier: str) -> str:
     if not found:
-        raise NotFound(f"{kind} {identifier[:80]}", f"no such {kind}", hint="it was removed, or never made")
+        raise _absent(kind, identifier)
     return found
+
+
+def _absent(kind: str, identifier: str) -> NotFound:
+    return NotFound(f"{kind} {identifier[:80]}", f"no such {kind}", hint="it was removed, or never made")

@@ -62,6 +62,11 @@ class Database:
         with self._explained():
             return self._connection().execute(sql, parameters).fetchall()
 
+    def watch(self) -> Watch:
+        """Who asks again and again may ask first whether anything was committed since."""
+        with self._explained():
+            return Watch(self._connect())
+
     def close(self) -> None:
         """Close this thread's connection; it is opened anew when needed."""
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
@@ -72,13 +77,16 @@ class Database:
     def _connection(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
-            connection = sqlite3.connect(
-                self.path, timeout=limits.DATABASE_BUSY, isolation_level=None, check_same_thread=False
-            )
-            connection.row_factory = sqlite3.Row
-            connection.execute("PRAGMA synchronous=FULL")
-            connection.execute("PRAGMA foreign_keys=ON")
-            self._local.connection = connection
+            connection = self._local.connection = self._connect()
+        return connection
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self.path, timeout=limits.DATABASE_BUSY, isolation_level=None, check_same_thread=False
+        )
+        connection.row_factory = sqlite3.Row
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA foreign_keys=ON")
         return connection
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
@@ -123,6 +131,19 @@ class Database:
             raise Corrupt(
                 self.path, str(error), hint="restore it from a backup, or use another --root"
             ) from error
+
+
+class Watch:
+    """A connection of its own that only looks. Safe for many threads."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._lock = threading.Lock()
+
+    def version(self) -> int:
+        """Another number than last time where any process, ours too, has committed something meanwhile."""
+        with self._lock:
+            return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
 
 
 def _may_write(path: str) -> bool:
