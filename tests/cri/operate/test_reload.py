@@ -63,6 +63,7 @@ def test_a_network_that_is_configured_later_is_looked_at(running: Daemon, tmp_pa
         [_, network] = client.Status(pb.StatusRequest()).status.conditions
     assert not network.status
     assert str(tmp_path) in network.message
+    reload(running, "")
 
 
 @pytest.mark.parametrize(

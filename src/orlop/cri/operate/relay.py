@@ -45,6 +45,8 @@ class _End(asyncio.Protocol):
 
     other: _End | None = None
     transport: asyncio.Transport | None = None
+    early = b""  # came before the other end was connected (asyncio of Python 3.11 reads one chunk even so)
+    early_end = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -54,9 +56,13 @@ class _End(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self.other is not None and self.other.transport is not None:
             self.other.transport.write(data)
+        elif self.transport is not None:
+            self.early += data
+            self.transport.pause_reading()
 
     def eof_received(self) -> bool:
         other = self.other.transport if self.other is not None else None
+        self.early_end = other is None
         if other is not None and other.can_write_eof() and not other.is_closing():
             other.write_eof()
         return True  # what the other end still says is carried
@@ -118,4 +124,10 @@ class _Front(_End):
             if back.transport is not None:
                 back.transport.close()
             return
+        assert back.transport is not None
+        if self.early:
+            back.transport.write(self.early)
+            self.early = b""
+        if self.early_end:
+            back.transport.write_eof()
         self.transport.resume_reading()
