@@ -128,7 +128,7 @@ def guest(folder: Path) -> Iterator[Guest]:
     try:
         running = Guest(process, path, console)
         running.run("sh", "-c", "mkdir -p /payload && tar -C /payload -xf /dev/vdb")
-        running.run("python3", "-m", "venv", "/opt/orlop")
+        running.run("python3", "-m", "venv", "/opt/orlop", timeout=600)
         running.run(
             "sh",
             "-c",
