@@ -101,6 +101,7 @@ def _ask(path: str) -> dict[str, object]:
             "max": said["ociVersionMax"],
             "options": [o for o in options if isinstance(o, str)] if isinstance(options, list) else [],
             "asked": True,
+            "mapped": answer["mapped"] and _joins_users(said),
         }
         return answer
     for line in version.splitlines():
@@ -124,6 +125,13 @@ def _decode(path: str, answer: dict[str, object]) -> Features:
         recursive_read_only=knows and bool(answer["recursive"]),
         user_namespaces=bool(answer["mapped"]),
     )
+
+
+def _joins_users(said: dict[str, object]) -> bool:
+    """Whether the runtime's answer has user namespaces; one that does not tell is believed to."""
+    linux = said.get("linux")
+    kinds = linux.get("namespaces") if isinstance(linux, dict) else None
+    return not isinstance(kinds, list) or "user" in kinds
 
 
 def _number(version: list[str]) -> tuple[int, ...]:
