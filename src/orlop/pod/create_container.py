@@ -112,6 +112,7 @@ def create(
             _adjusted(pods, identifier, sandbox_id, config, spec),
             pods.bundle(identifier),
             log_path=str(row["log_path"]),
+            log_bound=not pod.log_directory,  # whoever says where logs are rotates them (the kubelet)
             stdin_once=config.stdin_once,
             exit_command=_exit_command(pods, identifier) if unattended else (),
             handler=pod.handler,

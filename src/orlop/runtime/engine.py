@@ -162,12 +162,14 @@ class Engine:
         bundle: str = "",
         *,
         log_path: str = "",
+        log_bound: bool = True,
         stdin_once: bool = False,
         exit_command: tuple[str, ...] = (),
         handler: str = "",
     ) -> int:
         """Create the container with this handler's runtime; returns its PID. Its program runs after `start`.
 
+        `log_bound=False`: somebody else rotates its log, which conmon must never begin anew by itself.
         `exit_command` is run by conmon after the end. Raises InvalidInput, NotFound, CommandNotFound,
         CommandDenied, RuntimeFailed, Unsupported (cgroups), TimedOut. After a failure `delete` clears up.
         """
@@ -198,7 +200,7 @@ class Engine:
             bundle=bundle,
             exits=self.exits,
             log_path=log_path,
-            log_size=self.settings.log_size,
+            log_size=self.settings.log_size if log_bound else 0,
             terminal=spec.process.terminal,
             stdin=spec.process.stdin,
             stdin_once=stdin_once,
