@@ -7,6 +7,7 @@ import json
 import pytest
 from google.protobuf.json_format import ParseDict
 
+from orlop.cri.nri import resources
 from orlop.cri.nri.adjust import adjusted
 from orlop.cri.nri.errors import BadAdjustment
 from orlop.cri.nri.proto import nri_pb2 as pb
@@ -123,6 +124,13 @@ def test_limits() -> None:
             }
         }
     }
+
+
+def test_limits_survive_the_way_through_plugins_that_want_nothing() -> None:
+    asked = Resources(cpu_limit=500, memory_limit=10, memory_swap=30, pids=4, hugepages={"2MB": 6})
+    back = resources.changed(asked, resources.message(asked))
+    assert (back.memory_limit, back.memory_swap, back.pids, back.hugepages) == (10, 30, 4, {"2MB": 6})
+    assert (back.cpu_quota, back.cpu_period) == (50_000, 100_000)
 
 
 def test_what_has_no_field_is_said_in_the_runtimes_words() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from orlop.kit.errors import Conflict, Denied, OrlopError, Unavailable
 
 #: gRPC's numbers of the codes that are spoken of here.
-CANCELLED, UNKNOWN, INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNIMPLEMENTED = 1, 2, 3, 8, 12
+UNKNOWN, INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNIMPLEMENTED = 2, 3, 8, 12
 
 
 class RemoteError(Exception):

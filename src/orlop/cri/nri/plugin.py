@@ -208,6 +208,7 @@ class Plugin:
             return await self._event(event, request, answer)
         except RemoteError as error:
             if error.code == UNIMPLEMENTED:
+                self.events &= ~(1 << (event - 1))  # it wanted everything, not knowing of this
                 return None
             raise PluginRefused(
                 f"{method_of(event)}",

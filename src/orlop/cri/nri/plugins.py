@@ -228,6 +228,8 @@ class Plugins:
             *(member.ask(event, request, pb.ValidateContainerAdjustmentResponse()) for member in validators)
         )
         for member, said in zip(validators, answers, strict=True):
+            if said is None and not member.closed and not member.wants(event):
+                continue  # it is no validator after all
             if said is None:
                 raise PluginFailed(
                     f"NRI plugin {member.name}",

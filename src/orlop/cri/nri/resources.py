@@ -69,7 +69,7 @@ def changed(resources: Resources, given: pb.LinuxResources) -> Resources:
             values[f"cpu_{name}"] = getattr(cpu, name).value
     for name in ("cpus", "mems"):
         values[f"cpuset_{name}"] = getattr(cpu, name) or values[f"cpuset_{name}"]
-    if memory.limit.value:
+    if memory.limit.value not in (0, resources.memory_limit):
         values["memory_limit"] = memory.limit.value
         values["memory_swap"] = 0  # as much as the memory, unless it is said
     if memory.swap.value:

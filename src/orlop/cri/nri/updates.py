@@ -31,6 +31,7 @@ class Updater:
     def __init__(self, pods: Pods) -> None:
         self._pods = pods
         self._mine = threading.local()
+        self._closed = False
         self._worker = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="nri-updates")
 
     @property
@@ -48,14 +49,17 @@ class Updater:
         self, updates: Sequence[pb.ContainerUpdate], evictions: Sequence[pb.ContainerEviction] = ()
     ) -> None:
         """Carry them out, waiting for limits.NRI_UPDATE_WAIT; a failure is logged."""
-        if not updates and not evictions:
+        if self._closed or not (updates or evictions):
             return
         try:
             self.submit(updates, evictions).result(limits.NRI_UPDATE_WAIT)
+        except concurrent.futures.CancelledError:
+            _log.warning("updates that an NRI plugin wants are left out: the daemon ends")
         except TimeoutError:
             _log.warning("updates that an NRI plugin wants take longer; they go on")
 
     def close(self) -> None:
+        self._closed = True
         self._worker.shutdown(wait=False, cancel_futures=True)
 
     def _carry_out(
