@@ -31,6 +31,7 @@ from orlop.pod.exec_container import running
 _log = logging.getLogger(__name__)
 _SPDY = "SPDY/3.1"
 _TUNNEL = f"{_SPDY}+{forward_spdy.PROTOCOL}"
+_ACCEPTING = 10  # turns of the loop until whoever was just accepted has a session
 _LOOKS = 20  # at how idle a connection is, in its idle time
 
 Asked = Exec | Attach | PortForward
@@ -83,11 +84,13 @@ class Streaming:
         if self._server is None:
             return
         self._server.close()
+        self._server = None
+        for _ in range(_ACCEPTING):
+            await asyncio.sleep(0)
         for task in list(self._sessions):
             task.cancel()
         if self._sessions:
             await asyncio.wait(self._sessions)
-        self._server = None
         self._departures.close()
         self._workers.close()
 
@@ -148,6 +151,8 @@ class Streaming:
         task = asyncio.current_task()
         assert task is not None
         self._sessions.add(task)
+        if self._server is None:
+            task.cancel()
         conversation = Conversation(reader, writer)
         try:
             await self._serve(conversation, reader, writer)
