@@ -16,6 +16,7 @@ from orlop.kit.errors import InvalidInput, NotFound, Unsupported
 from orlop.kit.node import Node
 from orlop.pod import user_namespace
 from orlop.pod.context import Pods
+from orlop.pod.copy import copy_in, copy_out
 from orlop.pod.create_container import create_container
 from orlop.pod.exec_container import exec_sync
 from orlop.pod.model import SandboxConfig
@@ -23,6 +24,7 @@ from orlop.pod.recover import recover
 from orlop.pod.remove_container import remove_container
 from orlop.pod.run_sandbox import run_sandbox
 from orlop.pod.start_container import start_container
+from orlop.pod.stop_container import stop_container
 from orlop.pod.stop_sandbox import stop_sandbox
 from orlop.runtime.model import IDMapping, Mount, Security
 from tests.pod.make import pod, sleeper, started
@@ -203,6 +205,17 @@ def test_a_kill_at_any_mount_of_it_leaves_nothing_after_recovery(node: Node, pla
             remove_container(pods, container.id, force=True)
         points = mounts_below(node)
     assert not [point for point in points if any(f"/{f}/" in point for f in ("mapped", "bundles", "volumes"))]
+
+
+@pytest.mark.host
+def test_files_are_copied_in_as_its_roots_and_out_after_its_end(pods: Pods, tmp_path: Path) -> None:
+    container = started(pods, sleeper(), run_sandbox(pods, mapped()))
+    (tmp_path / "in").write_text("text")
+    copy_in(pods, container.id, str(tmp_path / "in"), "/copied")
+    assert asked(pods, container.id, "stat -c %u:%g /copied") == "0:0\n"
+    stop_container(pods, container.id, 0)
+    copy_out(pods, container.id, "/copied", str(tmp_path / "out"))
+    assert (tmp_path / "out").read_text() == "text"
 
 
 @pytest.mark.host

@@ -12,7 +12,7 @@ import stat
 
 from orlop.kit import files
 from orlop.kit.errors import Conflict, Corrupt, InvalidInput, NotFound, OrlopError, Unavailable
-from orlop.pod import codec, inside, refresh, tree
+from orlop.pod import codec, inside, refresh, sandbox, tree
 from orlop.pod.context import Pods
 from orlop.pod.records import RUNNING
 
@@ -53,8 +53,8 @@ def copy_out(pods: Pods, name: str, path: str, destination: str, *, owners: bool
 
 def copy_in(pods: Pods, name: str, source: str, path: str, *, owners: bool = False) -> list[str]:
     """Copy `source` on the machine to `path` in the container, the same way; files become root's."""
-    work = tree.Copying(owners=owners)
     with _explained(name, path), _root(pods, name) as root:
+        work = tree.Copying(owners=owners, owner=_owner(pods, name))
         if not os.path.lexists(source.rstrip("/") or "/"):
             raise NotFound(source, "no such file on this machine", hint="give a path that exists")
         if _names_content(source):
@@ -183,6 +183,12 @@ def _root(pods: Pods, name: str) -> Iterator[int]:
         descriptor = os.open(_mounted(pods, row), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     with _closing(descriptor):
         yield descriptor
+
+
+def _owner(pods: Pods, name: str) -> tuple[int, int]:
+    """The machine's IDs of the container's root."""
+    row = pods.sandbox_row(pods.container_row(name)["sandbox_id"])
+    return sandbox.owner(codec.sandbox_config(row["config"]))
 
 
 def _mounted(pods: Pods, row: sqlite3.Row) -> str:

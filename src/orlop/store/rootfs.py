@@ -58,10 +58,12 @@ def mount_rootfs(
     With the path of a pinned `user_namespace` the files of the image are its users', and so is what the
     container writes; `owner` are the IDs of its root.
     """
-    merged = f"{layout.mapped(container_id)}/root" if user_namespace else layout.merged(container_id)
+    of_users = f"{layout.mapped(container_id)}/root"
+    merged = of_users if user_namespace else layout.merged(container_id)
     with locks.hold(layout.container_lock(container_id)):
-        if overlay.is_mounted(merged):
-            return merged
+        for place in (merged, of_users):  # never two at once on one upper folder
+            if overlay.is_mounted(place):
+                return place
         image_id = _image_of(database, container_id)
         lower = lower_folders(database, image_id)
         _make_folders(layout, container_id)
