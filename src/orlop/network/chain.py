@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from orlop.network import plugin
+from orlop.network.builtin import registry
+from orlop.network.builtin.call import Call
 from orlop.network.conflist import order
 from orlop.network.records import Record
 from orlop.network.results import converted
@@ -69,16 +71,20 @@ class Chain:
         netns: str | None = None,
     ) -> dict[str, Any]:
         record = self._record
+        request = derived(self._list, config, record.capabilities, previous)
+        where = record.netns if netns is None else netns
+        if registry.serves(config, record.builtin):
+            call = Call(command, request, record.id, where, record.interface, dict(record.args))
+            return registry.call(call)
         path = plugin.find(config["type"], self._folders)
         env = plugin.environment(
             command,
             self._folders,
             pod_id=record.id,
-            netns=record.netns if netns is None else netns,
+            netns=where,
             interface=record.interface,
             args=";".join(f"{key}={value}" for key, value in record.args),
         )
-        request = derived(self._list, config, record.capabilities, previous)
         return plugin.execute(path, env, request, inherited=self._inherited)
 
 
@@ -101,24 +107,37 @@ def derived(
     return request
 
 
-def status(network: Mapping[str, Any], folders: Sequence[str]) -> None:
-    """Ask every plugin whether it could serve an ADD; nothing before version 1.1.0."""
-    _each(network, folders, "STATUS", {})
+def status(network: Mapping[str, Any], folders: Sequence[str], builtin: Sequence[str]) -> None:
+    """Ask every executed plugin whether it could serve an ADD; nothing before version 1.1.0."""
+    _each(network, folders, builtin, "STATUS", {})
 
 
-def collect(network: Mapping[str, Any], folders: Sequence[str], valid: Sequence[tuple[str, str]]) -> None:
-    """Tell every plugin which (container ID, interface) pairs are left; nothing before version 1.1.0."""
+def collect(
+    network: Mapping[str, Any],
+    folders: Sequence[str],
+    builtin: Sequence[str],
+    valid: Sequence[tuple[str, str]],
+) -> None:
+    """Tell every executed plugin which (container ID, interface) pairs are left; nothing before 1.1.0."""
     if network.get("disableGC"):
         return
     attachments = [{"containerID": pod_id, "ifname": interface} for pod_id, interface in valid]
     keys = ("cni.dev/valid-attachments", "cni.dev/attachments")  # the second is a slip of 1.1.0's first text
-    _each(network, folders, "GC", dict.fromkeys(keys, attachments))
+    _each(network, folders, builtin, "GC", dict.fromkeys(keys, attachments))
 
 
-def _each(network: Mapping[str, Any], folders: Sequence[str], command: str, extra: Mapping[str, Any]) -> None:
+def _each(
+    network: Mapping[str, Any],
+    folders: Sequence[str],
+    builtin: Sequence[str],
+    command: str,
+    extra: Mapping[str, Any],
+) -> None:
     if order(str(network["cniVersion"])) < order("1.1.0"):
         return
     for config in network["plugins"]:
+        if registry.serves(config, builtin):
+            continue  # as the programs: they know neither
         path = plugin.find(config["type"], folders)
         request = {**derived(network, config, {}), **extra}
         plugin.execute(path, plugin.environment(command, folders), request)

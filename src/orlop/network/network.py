@@ -88,7 +88,9 @@ class Network:
     def status(self) -> None:
         """Raises PluginFailed where the network could not serve a pod now (plugins of version 1.1.0 say)."""
         network = self._network(ports=False)
-        chain.status(network.as_json(self._version(network)), self._settings.plugin_dirs)
+        chain.status(
+            network.as_json(self._version(network)), self._settings.plugin_dirs, self._settings.builtin
+        )
 
     def collect(self, live: Collection[str] | Callable[[], Collection[str]]) -> list[str]:
         """Detach what no pod in `live` has any more, and what a failed DEL left. Returns the pods' IDs.
@@ -178,7 +180,8 @@ class Network:
                     f"asks for {key}, which no plugin of network {network.name} offers",
                     hint=f"add a plugin with the capability {key} to {network.source or 'the network'}",
                 )
-        return record.having(network=network.name, config=network.as_json(self._version(network)))
+        config = network.as_json(self._version(network))
+        return record.having(network=network.name, config=config, builtin=self._settings.builtin)
 
     def _network(self, *, ports: bool) -> conflist.NetworkList:
         if self._settings.config_dir:
@@ -187,7 +190,7 @@ class Network:
 
     def _version(self, network: conflist.NetworkList) -> str:
         cache = self._node.in_state("network", "versions.json")
-        return versions.choose(network, self._settings.plugin_dirs, cache)
+        return versions.choose(network, self._settings.plugin_dirs, cache, self._settings.builtin)
 
     def _reserve(self, record: Record) -> None:
         """Write the record down after seeing that its host ports are free."""
@@ -257,7 +260,8 @@ class Network:
         valid = [
             (record.id, record.interface) for record in self._records.all() if record.network == network.name
         ]
-        chain.collect(network.as_json(self._version(network)), self._settings.plugin_dirs, valid)
+        settings = self._settings
+        chain.collect(network.as_json(self._version(network)), settings.plugin_dirs, settings.builtin, valid)
 
     @contextlib.contextmanager
     def _locked(self, pod_id: str) -> Iterator[None]:

@@ -27,7 +27,8 @@ _KIND = "cniCacheV1"
 class Record:
     """An attachment. `result` is None where ADD was not seen to end, `deleting` once DEL was wanted.
 
-    `instance` tells one namespace from the next at the same path: boot and inode.
+    `instance` tells one namespace from the next at the same path: boot and inode. `builtin` are the types
+    that were served in process: a version that only they speak may have been chosen.
     """
 
     network: str
@@ -41,6 +42,7 @@ class Record:
     deleting: bool = False
     instance: str = ""
     pod: str = ""
+    builtin: tuple[str, ...] = ()
 
     @property
     def file(self) -> str:
@@ -112,7 +114,12 @@ def _packed(record: Record) -> dict[str, Any]:
         "netns": record.netns,
         "cniArgs": [list(pair) for pair in record.args],
         "capabilityArgs": dict(record.capabilities),
-        "orlop": {"deleting": record.deleting, "instance": record.instance, "pod": record.pod},
+        "orlop": {
+            "deleting": record.deleting,
+            "instance": record.instance,
+            "pod": record.pod,
+            "builtin": record.builtin,
+        },
     }
     if record.result is not None:
         value["result"] = record.result
@@ -138,4 +145,5 @@ def _unpacked(value: dict[str, Any]) -> Record:
         deleting=own["deleting"],
         instance=own["instance"],
         pod=own["pod"],
+        builtin=tuple(own.get("builtin", ())),
     )

@@ -11,7 +11,8 @@ class NetworkSettings:
 
     `config_dir` empty: Orlop's own bridge network; else a folder of CNI configurations (such as
     /etc/cni/net.d), of which the first by name counts, or the one called `name`. `subnet` is the pool that
-    the own network takes a /24 from, `mtu` 0 takes that of the machine's way out.
+    the own network takes a /24 from, `mtu` 0 takes that of the machine's way out. `builtin` are types that are
+    served in process where their configuration allows it (bridge brings host-local); none: all executed.
     """
 
     plugin_dirs: tuple[str, ...] = ("/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni")
@@ -19,3 +20,4 @@ class NetworkSettings:
     name: str = ""
     subnet: str = "10.90.0.0/16"
     mtu: int = 0
+    builtin: tuple[str, ...] = ("bridge", "loopback", "portmap")

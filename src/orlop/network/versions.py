@@ -13,6 +13,7 @@ import os
 from orlop.kit import files
 from orlop.kit.errors import Unsupported
 from orlop.network import plugin
+from orlop.network.builtin import registry
 from orlop.network.conflist import VERSIONS, NetworkList
 
 TYPE_CHECKING = False  # as typing's, without importing typing
@@ -22,12 +23,14 @@ if TYPE_CHECKING:
     Known = dict[str, tuple[int, int, list[str]]]  # path -> modification time (ns), size, versions
 
 
-def choose(network: NetworkList, folders: Sequence[str], cache: str) -> str:
+def choose(network: NetworkList, folders: Sequence[str], cache: str, builtin: Sequence[str] = ()) -> str:
     """The version to run `network` at. Raises Unsupported naming the plugin that speaks none of them."""
     known = _load(cache)
     fresh = False
     allowed = set(network.versions)
     for config in network.plugins:
+        if registry.serves(config, builtin):
+            continue  # in process, where every version is spoken
         path = plugin.find(config["type"], folders)
         status = os.stat(path)
         entry = known.get(path)
