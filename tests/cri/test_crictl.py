@@ -57,8 +57,8 @@ class Crictl:
     def say(self, *arguments: str) -> str:
         return self.run(*arguments).stdout.strip()
 
-    def json(self, *arguments: str) -> Any:
-        return json.loads(self.say(*arguments, "--output", "json"))
+    def json(self, verb: str, *arguments: str) -> Any:
+        return json.loads(self.say(verb, "--output", "json", *arguments))
 
     def file(self, name: str, value: object) -> str:
         path = self.folder / name
@@ -115,7 +115,7 @@ def test_version_info_and_runtime_config_are_told(crictl: Crictl) -> None:
         "RuntimeReady": True,
         "NetworkReady": True,
     }
-    assert "cgroupDriver" in crictl.say("runtime-config")
+    assert re.search("cgroup driver: +(CGROUPFS|SYSTEMD)", crictl.say("runtime-config"))
 
 
 def test_the_pods_network_range_may_be_told(crictl: Crictl) -> None:
@@ -129,7 +129,7 @@ def test_pods_and_containers_are_listed_and_looked_into(crictl: Crictl, pod: tup
     assert container in crictl.say("ps", "--quiet", "--no-trunc").splitlines()
     assert "web" in crictl.say("pods", "--name", "web", "--state", "Ready")
     [listed] = [each for each in crictl.json("ps")["containers"] if each["id"] == container]
-    assert listed["image"]["userSpecifiedImage"] == _IMAGE
+    assert listed["metadata"]["name"] == "main"
     told = crictl.json("inspect", container)
     assert told["status"]["state"] == "CONTAINER_RUNNING"
     assert told["info"]["pid"] > 0
@@ -159,7 +159,7 @@ def test_logs_hold_both_streams(crictl: Crictl, pod: tuple[str, str]) -> None:
 
 def test_attach_sees_what_the_container_writes(crictl: Crictl) -> None:
     pod_file, container_file = _files(crictl, "echo", "while read line; do echo got $line; done")
-    container = crictl.say("run", container_file, pod_file)
+    container = crictl.say("run", "--no-pull", container_file, pod_file)
     attached = subprocess.Popen(
         crictl.argv("attach", "-i", container), stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
@@ -182,7 +182,7 @@ def test_use_of_resources_is_told(crictl: Crictl, pod: tuple[str, str]) -> None:
     [stats] = crictl.json("stats", container)["stats"]
     assert int(stats["memory"]["workingSetBytes"]["value"]) > 0
     assert crictl.json("statsp", "--id", sandbox)["stats"][0]["attributes"]["id"] == sandbox
-    assert sandbox[:12] in crictl.say("metricsp", "--output", "json") or crictl.say("metricsp")
+    assert sandbox in crictl.say("metricsp")
     assert crictl.json("imagefsinfo")["status"]["imageFilesystems"][0]["fsId"]["mountpoint"]
 
 
@@ -238,7 +238,7 @@ def test_events_are_told_while_they_happen(crictl: Crictl) -> None:
         deadline = time.monotonic() + 60
         while not any("CONTAINER_CREATED_EVENT" in line for line in heard):
             assert time.monotonic() < deadline, "no event"
-            container = crictl.say("run", container_file, pod_file)
+            container = crictl.say("run", "--no-pull", container_file, pod_file)
             time.sleep(0.5)
             sandbox = crictl.json("inspect", container)["info"]["sandboxID"]
             crictl.say("rmp", "--force", sandbox)
@@ -253,7 +253,7 @@ def test_images_are_pulled_listed_looked_into_and_removed(
     crictl: Crictl, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with registry() as running:
-        images.busybox(running, "crictl:1")
+        images.push(running, "crictl:1", images.Image((images.Layer(images.tar({"file": b"x"})),)))
         name = f"{running.address}/crictl:1"
         conf = Path(crictl.daemon.node.root).parent / "registries.conf"
         conf.write_text(f'[[registry]]\nlocation = "{running.address}"\ninsecure = true\n')
@@ -262,17 +262,18 @@ def test_images_are_pulled_listed_looked_into_and_removed(
         crictl.daemon.start()
         assert "Image is up to date" in crictl.say("pull", name)
         assert name in {tag for image in crictl.json("images")["images"] for tag in image["repoTags"]}
-        assert crictl.json("inspecti", name)["status"]["repoTags"] == [name]
+        assert name in crictl.json("inspecti", name)["status"]["repoTags"]
         crictl.say("rmi", name)
         crictl.run("inspecti", name, code=1)
 
 
 def test_pods_are_stopped_and_removed_and_unused_images_pruned(crictl: Crictl) -> None:
     pod_file, container_file = _files(crictl, "gone", _LOOP)
-    container = crictl.say("run", container_file, pod_file)
+    container = crictl.say("run", "--no-pull", container_file, pod_file)
     [sandbox] = crictl.say("pods", "--name", "gone", "--quiet", "--no-trunc").split()
-    refused = crictl.run("rmi", _IMAGE, code=None)
-    assert refused.returncode != 0 or _IMAGE in str(crictl.json("images"))
+    assert "is used by container" in crictl.run("rmi", _IMAGE, code=1).stderr
+    crictl.say("rmi", "--prune")
+    assert _IMAGE in crictl.say("images", "--output", "json")
     crictl.say("stopp", sandbox)
     assert crictl.json("inspectp", sandbox)["status"]["state"] == "SANDBOX_NOTREADY"
     assert crictl.json("inspect", container)["status"]["state"] == "CONTAINER_EXITED"
