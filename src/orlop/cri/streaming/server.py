@@ -83,10 +83,12 @@ class Streaming:
         """Listen no more, and end all sessions: exec'd processes are killed, containers go on."""
         if self._server is None:
             return
-        self._server.close()
-        self._server = None
+        server, self._server = self._server, None
+        for listening in server.sockets:  # first: a server that is closed loses whom it just accepted
+            asyncio.get_running_loop().remove_reader(listening.fileno())
         for _ in range(_ACCEPTING):
             await asyncio.sleep(0)
+        server.close()
         for task in list(self._sessions):
             task.cancel()
         if self._sessions:
