@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import struct
 import time
@@ -34,6 +35,7 @@ _KINDS = {
 _OVERFLOW = 0x4000  # IN_Q_OVERFLOW: the kernel dropped some
 _EVENT = struct.Struct("iIII")  # wd, mask, cookie, length of the name
 _ID_LENGTH = 64  # conmon writes a temporary file first, with another name
+_AGAIN = 0.05  # seconds until a second look at an end that is not recorded yet
 _ENDED = 4096  # ends that are remembered, so that each is told once
 
 
@@ -135,7 +137,9 @@ class Events:
             container = self._pods.container(identifier)  # which records the end
         except NotFound:  # removed since, or somebody's exec
             return
-        if container.state != "exited":
+        if container.state != "exited":  # whoever starts it is still at work: it ended at once
+            again = functools.partial(self._loop.call_later, _AGAIN, self._changes.put_nowait, identifier)
+            self._loop.call_soon_threadsafe(again)
             return
         self._told[identifier] = None
         if len(self._told) > _ENDED:
