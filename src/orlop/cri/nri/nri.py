@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import functools
 import logging
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
@@ -28,6 +27,7 @@ from orlop.pod.model import Container, Sandbox
 from orlop.runtime.model import ContainerSpec, Resources
 
 _T = TypeVar("_T")
+_ENDS = 2  # threads that tell of containers that ended of themselves
 _COMING = frozenset({"run_sandbox", "create_container"})
 _GONE = frozenset({"remove_sandbox", "remove_container"})
 _PASSED = _GONE | {"created_container"}
@@ -44,6 +44,7 @@ class Nri(Hooks):
         self._settings = settings
         self._loop: asyncio.AbstractEventLoop | None = None
         self._updater = Updater(pods)
+        self._ends = concurrent.futures.ThreadPoolExecutor(_ENDS, thread_name_prefix="nri-ends")
         self._plugins: Plugins | None = None
         #: Made by this daemon, perhaps not among the records' yet: whoever joins meanwhile hears of them.
         self._coming: set[str] = set()
@@ -65,6 +66,7 @@ class Nri(Hooks):
         if plugins is not None:
             await plugins.stop()
         self._updater.close()
+        self._ends.shutdown(wait=False, cancel_futures=True)
 
     # What plugins are told of
 
@@ -97,7 +99,7 @@ class Nri(Hooks):
         self._tell(pb.POST_UPDATE_POD_SANDBOX, request, pb.PostUpdatePodSandboxResponse)
 
     def stop_sandbox(self, sandbox: Sandbox) -> None:
-        if self._ends(sandbox.id):
+        if self._is_end(sandbox.id):
             request = pb.StopPodSandboxRequest(pod=self._pod(sandbox))
             self._tell(pb.STOP_POD_SANDBOX, request, pb.StopPodSandboxResponse)
 
@@ -145,20 +147,22 @@ class Nri(Hooks):
 
     def stopped_container(self, sandbox: Sandbox, container: Container) -> None:
         plugins = self._plugins
-        if plugins is None or not self._ends(container.id):
+        if plugins is None or not self._is_end(container.id):
             return
         try:
             made = self._wait(plugins.stopped(self._pod(sandbox), self._container(container)))
         except OrlopError as error:
             _log.warning("%s", error)
             return
+        except Exception:
+            _log.exception("NRI plugins are not told that container %s has ended", container.id)
+            return
         self._updater.apply(made.others())
 
     def ended_container(self, sandbox: Sandbox, container: Container) -> None:
         """Plugins hear of an end once: of this one or of the stop, whichever comes first. Does not wait."""
-        if self._loop is not None and container.id in self._live:
-            work = functools.partial(self.stopped_container, sandbox, container)
-            self._loop.call_soon_threadsafe(self._loop.run_in_executor, None, work)
+        if container.id in self._live and self._plugins is not None:
+            self._ends.submit(self.stopped_container, sandbox, container)
 
     def remove_container(self, sandbox: Sandbox, container: Container) -> None:
         self.stopped_container(sandbox, container)
@@ -167,7 +171,7 @@ class Nri(Hooks):
 
     # Between the threads and the loop
 
-    def _ends(self, identifier: str) -> bool:
+    def _is_end(self, identifier: str) -> bool:
         """Whether plugins know it and have not heard of its end: true for one thread only."""
         try:
             self._live.remove(identifier)

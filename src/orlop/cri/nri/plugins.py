@@ -6,6 +6,7 @@ One call at a time, as plugins expect; a plugin joins between two calls and is t
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import logging
 import os
@@ -48,6 +49,8 @@ class Plugins:
         self._children: dict[Plugin, process.Child] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self._lock = asyncio.Lock()
+        # Of its own: all other threads may be waiting for the lock that is held while it looks.
+        self._looking = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="nri-state")
         self._server: asyncio.Server | None = None
 
     @property
@@ -80,6 +83,7 @@ class Plugins:
             plugin.close("the daemon ends")
         while self._ending:
             await asyncio.gather(*self._ending, return_exceptions=True)
+        self._looking.shutdown(wait=False)
 
     async def _start_installed(self, found: launch.Installed) -> None:
         child, reader, writer = await launch.launch(found)
@@ -126,7 +130,9 @@ class Plugins:
         try:
             await plugin.start("orlop", orlop.__version__, config)
             async with self._lock:
-                updates = await plugin.synchronize(*await in_thread(self._state))
+                loop = asyncio.get_running_loop()
+                pods, containers = await loop.run_in_executor(self._looking, self._state)
+                updates = await plugin.synchronize(pods, containers)
                 self._members = sorted([*self._members, plugin], key=lambda member: member.index)
         finally:
             self._joining.discard(plugin)
