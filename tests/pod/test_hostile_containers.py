@@ -24,7 +24,7 @@ from orlop.pod.exec_container import exec_sync
 from orlop.pod.model import Container
 from orlop.pod.run_sandbox import run_sandbox
 from orlop.runtime.model import IDMapping, Security
-from tests.pod.make import pod, sleeper, started
+from tests.pod.make import eventually, pod, sleeper, started
 from tests.support.images import Entry, Layer, folder, symlink, tar
 from tests.support.node import BUSYBOX, busybox, opened, temporary_node
 
@@ -126,6 +126,7 @@ def test_a_home_brings_no_other_variable() -> None:
     lines = b"ada:x:5:5::/home\x0bLD_PRELOAD=/evil.so:/bin/sh\n"
     with hostile(Entry("etc/passwd", lines)) as (_, pods):
         container = run(pods, security=Security(user="ada"))
+        eventually(lambda: b"sleep" in Path(f"/proc/{container.pid}/cmdline").read_bytes())
         environment = Path(f"/proc/{container.pid}/environ").read_bytes().split(b"\0")
         assert not [entry for entry in environment if b"LD_PRELOAD" in entry]
         assert b"HOME=/" in environment
@@ -220,6 +221,7 @@ def test_no_descriptor_of_the_machine_is_a_working_folder_cve_2024_21626(runtime
 def test_a_container_inherits_no_descriptors_cve_2024_21626(runtime: str) -> None:
     with hostile(runtime=runtime) as (_, pods):
         container = run(pods)
+        eventually(lambda: b"sleep" in Path(f"/proc/{container.pid}/cmdline").read_bytes())
         assert sorted(os.listdir(f"/proc/{container.pid}/fd"))[:3] == ["0", "1", "2"]
         links = {
             os.readlink(f"/proc/{container.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{container.pid}/fd")

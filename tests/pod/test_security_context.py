@@ -44,7 +44,10 @@ def asked(pods: Pods, container: Container, script: str) -> str:
 
 
 def with_security(pods: Pods, **values: Any) -> Container:
-    return started(pods, sleeper(security=Security(**values)), run_sandbox(pods, pod()))
+    container = started(pods, sleeper(security=Security(**values)), run_sandbox(pods, pod()))
+    # Until then it is the runtime's process, with the runtime's rights.
+    eventually(lambda: b"sleep" in Path(f"/proc/{container.pid}/cmdline").read_bytes())
+    return container
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from orlop.pod.start_container import start_container
 from orlop.pod.stop_container import stop_container
 from orlop.pod.stop_sandbox import stop_sandbox
 from orlop.runtime.model import IDMapping, Mount, Security
-from tests.pod.make import pod, sleeper, started
+from tests.pod.make import eventually, pod, sleeper, started
 from tests.support.node import mounts_below, opened, temporary_node
 
 BASE = 0x20000
@@ -54,6 +54,7 @@ def owners(text: str) -> dict[str, str]:
 def test_root_in_the_pod_is_nobody_on_the_machine(runtime: str) -> None:
     with temporary_node(config=f'[runtime]\npath = "{runtime}"\n') as node, opened(node) as pods:
         container = started(pods, sleeper(), run_sandbox(pods, mapped(shared_pid=True)))
+        eventually(lambda: b"sleep" in Path(f"/proc/{container.pid}/cmdline").read_bytes())
         status = Path(f"/proc/{container.pid}/status").read_text()
         assert f"Uid:\t{BASE}\t{BASE}" in status
         assert asked(pods, container.id, "id -u; cat /proc/self/uid_map").split() == [
