@@ -1,6 +1,6 @@
 """The types bridge, host-local, loopback and portmap in process are what Debian's plugins are: each case runs
-on both, each on a machine of its own (a network namespace), and all that can be seen is compared. What one made,
-the other checks and removes. Holds the contract of `orlop.network.builtin`."""
+on both, each on a machine of its own (a network namespace); all that can be seen is compared. What one made
+is checked and removed by the other. Holds the contract of `orlop.network.builtin`."""
 
 from __future__ import annotations
 
