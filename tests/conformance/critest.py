@@ -17,13 +17,29 @@ PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
 
 @dataclass(frozen=True)
 class Spec:
-    """One spec of critest. `state` is "passed", "failed" or "skipped"; `why` what it said of the last two."""
+    """One spec of critest. `state` is "passed", "failed" or "skipped"; `why` what it said of the last two.
 
+    `group` is the first part of the name.
+    """
+
+    group: str
     name: str
     state: str
     seconds: float
     why: str = ""
-    is_benchmark: bool = False
+
+    @property
+    def is_benchmark(self) -> bool:
+        return "benchmark" in f"{self.group} {self.name}".lower()
+
+    @property
+    def wants_apparmor(self) -> bool:
+        return "apparmor" in f"{self.group} {self.name}".lower()
+
+    @property
+    def is_pinned(self) -> bool:
+        """Its image is named by the digest of a manifest that nobody but its maker has."""
+        return self.name.startswith("public image with digest")
 
 
 def run(
@@ -60,13 +76,13 @@ def run(
 
 
 def read(report: Any) -> list[Spec]:
-    """The specs of a Ginkgo JSON report, by name."""
+    """The specs of a Ginkgo JSON report, by group and name."""
     found = []
     for suite in report:
         for entry in suite.get("SpecReports") or []:
             if entry.get("LeafNodeType") == "It":
                 found.append(_spec(entry))
-    return sorted(found, key=lambda spec: spec.name)
+    return sorted(found, key=lambda spec: (spec.group, spec.name))
 
 
 def _spec(entry: Any) -> Spec:
@@ -74,9 +90,9 @@ def _spec(entry: Any) -> Spec:
     state = entry["State"]
     failure = entry.get("Failure") or {}
     return Spec(
-        name=" ".join(texts).removeprefix("[k8s.io] ").strip(),
+        group=texts[0].removeprefix("[k8s.io] ").strip(),
+        name=" ".join(texts[1:]).strip(),
         state=state if state in (PASSED, SKIPPED) else SKIPPED if state == "pending" else FAILED,
         seconds=entry.get("RunTime", 0) / 1e9,
         why=" ".join((failure.get("Message") or "").split()),
-        is_benchmark="benchmark" in " ".join(texts).lower(),
     )

@@ -245,6 +245,14 @@ def test_an_image_that_is_not_there_and_a_name_that_is_none_have_their_codes(pul
 
 
 @host
+def test_a_pull_for_an_unknown_runtime_handler_is_refused(puller: Client) -> None:
+    wanted = pb.ImageSpec(image=NAME, runtime_handler="nothing")
+    with pytest.raises(grpc.RpcError, match="nothing") as caught:
+        puller.PullImage(pb.PullImageRequest(image=wanted))
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+@host
 def test_pulls_of_one_image_at_the_same_time_are_one_pull(source: Registry, puller: Client) -> None:
     image = Image((busybox_layer(), Layer(tar({"f": os.urandom(300_000)}))), {"Cmd": ["sh"]})
     push(source, "sloop:1", image)

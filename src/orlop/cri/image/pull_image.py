@@ -15,10 +15,14 @@ class RegistryUnavailable(OrlopError):
 
 
 async def pull_image(service: Service, request: pb.PullImageRequest) -> pb.PullImageResponse:
-    """The answer is the image's ID, as every other RPC has it."""
+    """The answer is the image's ID, as every other RPC has it.
+
+    Raises InvalidInput (no name, no such runtime handler), RegistryUnavailable, and what a pull raises.
+    """
     name = request.image.image
     if not name:
         raise InvalidInput("image", "no name was given", hint="name the image to pull")
+    service.pods.engine.handler(request.image.runtime_handler)  # unknown: refused, as the CRI wants it
     whole = await in_thread(lookup.whole_name, name)
     try:
         pulled = await service.pulls.pull(name, whole, credentials(request.auth, whole))
