@@ -15,8 +15,8 @@ from orlop.kit.files import unique
 from tests.support.cri import Client
 
 BUSYBOX = "docker.io/library/busybox:latest"
-#: It ends at SIGTERM, with 7, and at nothing else.
-PATIENT = "trap 'exit 7' TERM; while :; do sleep 1000 & wait $!; done"
+#: It ends at SIGTERM, with 7, and at nothing else; `listening` waits until it hears that.
+PATIENT = "trap 'exit 7' TERM; touch /tmp/listening; while :; do sleep 1000 & wait $!; done"
 #: It does not end when it is asked to.
 STUBBORN = "trap '' TERM; while :; do sleep 1000; done"
 
@@ -67,6 +67,12 @@ def start(client: Client, identifier: str) -> str:
 def started(client: Client, sandbox: str, config: pb.ContainerConfig | None = None) -> str:
     """Create and start one; its ID."""
     return start(client, create(client, sandbox, config or box()))
+
+
+def listening(client: Client, identifier: str) -> str:
+    """Once a container of PATIENT, or of another script that touches this file, hears signals."""
+    eventually(lambda: execute(client, identifier, "test -e /tmp/listening").exit_code == 0)
+    return identifier
 
 
 def status(client: Client, identifier: str) -> pb.ContainerStatus:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from tests.cri.requests import (
     ended,
     eventually,
     execute,
+    listening,
     pod,
     refused,
     remove,
@@ -46,7 +48,7 @@ def test_a_container_goes_through_its_states(shared: Client) -> None:
     made = status(shared, identifier)
     assert (made.state, made.started_at, made.finished_at) == (pb.CONTAINER_CREATED, 0, 0)
     assert made.created_at > 0
-    start(shared, identifier)
+    listening(shared, start(shared, identifier))
     running = status(shared, identifier)
     assert running.state == pb.CONTAINER_RUNNING
     assert running.created_at == made.created_at <= running.started_at <= time.time_ns()
@@ -161,8 +163,8 @@ def test_no_grace_kills_at_once_and_some_lets_it_end(shared: Client) -> None:
 
 def test_a_stop_signal_is_sent(shared: Client) -> None:
     sandbox = run(shared)
-    script = "trap 'exit 9' USR1; trap '' TERM; while :; do sleep 1000 & wait $!; done"
-    identifier = started(shared, sandbox, box(script, stop_signal=pb.SIGUSR1))
+    script = "trap 'exit 9' USR1; touch /tmp/listening; while :; do sleep 1000 & wait $!; done"
+    identifier = listening(shared, started(shared, sandbox, box(script, stop_signal=pb.SIGUSR1)))
     assert status(shared, identifier).stop_signal == pb.SIGUSR1
     shared.StopContainer(pb.StopContainerRequest(container_id=identifier, timeout=20))
     assert status(shared, identifier).exit_code == 9
@@ -572,6 +574,72 @@ def test_limits_change_while_it_runs(shared: Client) -> None:
         shared.UpdateContainerResources(
             pb.UpdateContainerResourcesRequest(container_id=identifier, linux=change)
         )
+    remove(shared, sandbox)
+
+
+def test_limits_of_a_pod_change_and_are_told(shared: Client) -> None:
+    sandbox = run(shared)
+    identifier = started(shared, sandbox)
+    request = pb.UpdatePodSandboxResourcesRequest(
+        pod_sandbox_id=sandbox,
+        resources=pb.LinuxContainerResources(memory_limit_in_bytes=96 << 20),
+        overhead=pb.LinuxContainerResources(memory_limit_in_bytes=4 << 20),
+    )
+    shared.UpdatePodSandboxResources(request)
+    asked = pb.PodSandboxStatusRequest(pod_sandbox_id=sandbox, verbose=True)
+    config = json.loads(shared.PodSandboxStatus(asked).info["info"])["config"]
+    assert config["resources"]["memory_limit"] == 96 << 20
+    assert config["overhead"]["memory_limit"] == 4 << 20
+    assert execute(shared, identifier, "true").exit_code == 0
+    shared.StopPodSandbox(pb.StopPodSandboxRequest(pod_sandbox_id=sandbox))
+    with refused(PRECONDITION, "not ready"):
+        shared.UpdatePodSandboxResources(request)
+    remove(shared, sandbox)
+    with refused(NOT_FOUND):
+        shared.UpdatePodSandboxResources(request)
+
+
+def test_a_pod_in_a_user_namespace_has_other_users_than_the_machine(shared: Client) -> None:
+    mapping = [pb.IDMapping(host_id=200_000, container_id=0, length=65_536)]
+    users = pb.UserNamespace(mode=pb.POD, uids=mapping, gids=mapping)
+    config = pod(options=pb.NamespaceOption(pid=pb.CONTAINER, userns_options=users))
+    assert said(shared, "cat /proc/self/uid_map; id -u", config).split() == ["0", "200000", "65536", "0"]
+    sandbox = run(shared, config)
+    request = pb.PodSandboxStatusRequest(pod_sandbox_id=sandbox)
+    options = shared.PodSandboxStatus(request).status.linux.namespaces.options
+    assert options.userns_options == users
+    remove(shared, sandbox)
+
+
+def test_a_time_of_grace_without_bounds_is_one(shared: Client) -> None:
+    sandbox = run(shared)
+    identifier = listening(shared, started(shared, sandbox))
+    shared.StopContainer(pb.StopContainerRequest(container_id=identifier, timeout=2**62))
+    assert status(shared, identifier).exit_code == 7
+    second = started(shared, sandbox, box(name="second"))
+    assert execute(shared, second, "exit 3", timeout=2**62).exit_code == 3
+    shared.StopContainer(pb.StopContainerRequest(container_id=second, timeout=-5))
+    assert status(shared, second).exit_code == 137
+    remove(shared, sandbox)
+
+
+def test_a_checkpoint_is_an_archive_or_says_what_is_missing(shared: Client, tmp_path: Path) -> None:
+    sandbox = run(shared)
+    identifier = started(shared, sandbox)
+    with refused(INVALID, "not an absolute path"):
+        shared.CheckpointContainer(
+            pb.CheckpointContainerRequest(container_id=identifier, location="relative.tar")
+        )
+    archive = tmp_path / "checkpoint.tar"
+    request = pb.CheckpointContainerRequest(container_id=identifier, location=str(archive))
+    if shutil.which("criu"):
+        shared.CheckpointContainer(request)
+        assert archive.stat().st_size > 0
+    else:
+        with refused(grpc.StatusCode.UNIMPLEMENTED, "criu"):
+            shared.CheckpointContainer(request)
+        assert not archive.exists()
+    assert status(shared, identifier).state == pb.CONTAINER_RUNNING
     remove(shared, sandbox)
 
 

@@ -12,7 +12,6 @@ import asyncio
 import contextvars
 import importlib
 import inspect
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -28,10 +27,13 @@ from orlop.cri.status import Failure, failure
 from orlop.kit import limits
 from orlop.kit.value import dataclass
 
-_log = logging.getLogger(__name__)
-
 VERSIONS = ("v1", "v1alpha2")  # the same messages on the wire
 _PACKAGES = {"RuntimeService": "orlop.cri.runtime", "ImageService": "orlop.cri.image"}
+_THREADS = {
+    "query": limits.CRI_QUERY_THREADS,
+    "stop": limits.CRI_STOP_THREADS,
+    "work": limits.CRI_WORKER_THREADS,
+}
 _OPTIONS = (
     ("grpc.max_receive_message_length", limits.CRI_MESSAGE),
     ("grpc.max_send_message_length", limits.CRI_MESSAGE),
@@ -41,14 +43,14 @@ _OPTIONS = (
 
 @dataclass(frozen=True)
 class Rpc:
-    """One method of the interface. `query`: it changes nothing and waits for nobody."""
+    """One method of the interface. `pool` is that of the threads which a plain function runs in."""
 
     name: str
     function: Callable[[Service, Any], Any]
     request: type[Message]
     response: type[Message]
     stream: bool
-    query: bool
+    pool: str
 
 
 def snake(name: str) -> str:
@@ -62,24 +64,22 @@ def rpcs() -> dict[str, Rpc]:
     for service in pb.DESCRIPTOR.services_by_name.values():
         for method in service.methods:
             module = f"{_PACKAGES[service.name]}.{snake(method.name)}"
-            try:
-                function = getattr(importlib.import_module(module), snake(method.name))
-            except (ImportError, AttributeError) as error:
-                _log.warning("%s cannot be served: %s", method.name, error)
-                continue
             found[f"{service.name}/{method.name}"] = Rpc(
                 name=method.name,
-                function=function,
+                function=getattr(importlib.import_module(module), snake(method.name)),
                 request=getattr(pb, method.input_type.name),
                 response=getattr(pb, method.output_type.name),
                 stream=method.server_streaming,
-                query=_is_query(method.name),
+                pool=_pool(method.name),
             )
     return found
 
 
-def _is_query(name: str) -> bool:
-    return name.startswith("List") or name.endswith(("Status", "Stats", "Info"))
+def _pool(name: str) -> str:
+    """What changes nothing must not queue behind slow work, and nothing behind stops, which wait long."""
+    if name.startswith("List") or name.endswith(("Status", "Stats", "Info")):
+        return "query"
+    return "stop" if name.startswith("Stop") else "work"
 
 
 class Server:
@@ -88,8 +88,9 @@ class Server:
     def __init__(self, service: Service, address: str) -> None:
         self._service = service
         self._address = address  # as gRPC names it: unix:/PATH
-        self._queries = ThreadPoolExecutor(limits.CRI_QUERY_THREADS, thread_name_prefix="query")
-        self._workers = ThreadPoolExecutor(limits.CRI_WORKER_THREADS, thread_name_prefix="work")
+        self._pools = {
+            name: ThreadPoolExecutor(count, thread_name_prefix=name) for name, count in _THREADS.items()
+        }
         self._under_way: set[asyncio.Task[Any]] = set()
         self._streams: set[asyncio.Task[Any]] = set()
         self._ending = False
@@ -121,16 +122,14 @@ class Server:
         while self._under_way and loop.time() < deadline:  # those whose clients have gone
             await asyncio.wait(self._under_way, timeout=max(0.0, deadline - loop.time()))
         left = len(self._under_way)
-        for executor in (self._queries, self._workers):
+        for executor in self._pools.values():
             executor.shutdown(wait=not left, cancel_futures=True)
         return left
 
     async def answers(self) -> None:
         """Returns once a thread of each kind was free: the daemon is alive."""
         loop = asyncio.get_running_loop()
-        await asyncio.gather(
-            loop.run_in_executor(self._queries, int), loop.run_in_executor(self._workers, int)
-        )
+        await asyncio.gather(*(loop.run_in_executor(pool, int) for pool in self._pools.values()))
 
     @property
     def under_way(self) -> int:
@@ -177,9 +176,8 @@ class Server:
             called: Awaitable[Any] = rpc.function(self._service, request)
             return called
         context = contextvars.copy_context()
-        executor = self._queries if rpc.query else self._workers
         loop = asyncio.get_running_loop()
-        return loop.run_in_executor(executor, context.run, rpc.function, self._service, request)
+        return loop.run_in_executor(self._pools[rpc.pool], context.run, rpc.function, self._service, request)
 
     async def _stream(self, rpc: Rpc, request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
         task = asyncio.current_task()

@@ -105,8 +105,10 @@ PLAN_PARALLEL = 8  # steps of one plan at the same time
 # The CRI daemon
 CRI_MESSAGE = 16 * MIB  # one request or answer, as the kubelet has it
 CRI_REQUESTS = 1024  # under way at the same time; more are refused at once (RESOURCE_EXHAUSTED)
-CRI_QUERY_THREADS = 8  # lists and statuses, which must not queue behind slow work ...
-CRI_WORKER_THREADS = 256  # ... such as stops, each of which waits in a thread of its own
+CRI_QUERY_THREADS = 8  # lists and statuses, which must not queue behind slow work
+CRI_WORKER_THREADS = 256  # what makes, changes and removes, and executes commands
+CRI_STOP_THREADS = 256  # each waits for its container's end, or its time of grace
+CRI_LONGEST = 1_000_000  # seconds; a time of grace or of an exec beyond it (eleven days) is cut to it
 CRI_EXEC_OUTPUT = CRI_MESSAGE - 64 * KIB  # of one ExecSync, both streams: its answer is one message
 CRI_PULLS = 5  # images pulled at the same time; more wait their turn
 CRI_BATCH = 200  # items in one message of a stream of lists

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from orlop.cri.proto import cri_pb2 as pb
 from orlop.cri.service import Service
-from orlop.cri.translate.fields import required
+from orlop.cri.translate.fields import required, seconds
 from orlop.kit.errors import InvalidInput
 from orlop.pod import checkpoint_container as checkpoint
 
@@ -18,6 +18,7 @@ def checkpoint_container(
         raise InvalidInput(
             f"location {request.location[:80]!r}", "is not an absolute path", hint="begin it with /"
         )
-    timeout = float(request.timeout) if request.timeout > 0 else None
-    checkpoint.checkpoint_container(service.pods, identifier, request.location, timeout)
+    checkpoint.checkpoint_container(
+        service.pods, identifier, request.location, seconds(request.timeout) or None
+    )
     return pb.CheckpointContainerResponse()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from orlop.cri.proto import cri_pb2 as pb
 from orlop.cri.service import Service
-from orlop.cri.translate.fields import command, required
+from orlop.cri.translate.fields import command, required, seconds
 from orlop.kit import limits
 from orlop.kit.errors import TimedOut
 from orlop.pod.exec_container import exec_sync as execute
@@ -20,7 +20,7 @@ def exec_sync(service: Service, request: pb.ExecSyncRequest) -> pb.ExecSyncRespo
         service.pods,
         identifier,
         command(request),
-        timeout=request.timeout if request.timeout > 0 else None,
+        timeout=seconds(request.timeout) or None,
         output_limit=limits.CRI_EXEC_OUTPUT,
         cut=True,
     )

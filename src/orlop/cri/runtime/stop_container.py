@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from orlop.cri.proto import cri_pb2 as pb
 from orlop.cri.service import Service
-from orlop.cri.translate.fields import required
+from orlop.cri.translate.fields import required, seconds
 from orlop.pod.stop_container import stop_container as stop
 
 
@@ -12,5 +12,5 @@ def stop_container(service: Service, request: pb.StopContainerRequest) -> pb.Sto
     """Its stop signal, `timeout` seconds, SIGKILL (at once with 0); one that has ended or is gone is fine."""
     found = service.find_container(required(request))
     if found:
-        stop(service.pods, found, timeout=max(0, request.timeout))
+        stop(service.pods, found, timeout=seconds(request.timeout))
     return pb.StopContainerResponse()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from orlop.kit import limits
 from orlop.kit.errors import InvalidInput
 
 
@@ -25,6 +26,11 @@ def command(request: Any) -> tuple[str, ...]:
     if any("\0" in word for word in words):
         raise InvalidInput(f"{request.DESCRIPTOR.name}: cmd", "holds a NUL byte", hint="take it out")
     return words
+
+
+def seconds(asked: int) -> float:
+    """A time limit, within bounds that every system call takes."""
+    return float(max(0, min(asked, limits.CRI_LONGEST)))
 
 
 def check_streams(request: Any) -> None:
