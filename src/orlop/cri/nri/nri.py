@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import logging
+import threading
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
@@ -50,6 +51,7 @@ class Nri(Hooks):
         self._coming: set[str] = set()
         #: What plugins know and have not been told the end of.
         self._live: set[str] = set()
+        self._telling: dict[str, threading.Event] = {}  # of whose end somebody is telling them
 
     async def start(self) -> None:
         """Start the installed plugins and listen. What goes wrong with a plugin is logged."""
@@ -146,18 +148,22 @@ class Nri(Hooks):
         self._tell(pb.POST_UPDATE_CONTAINER, request, pb.PostUpdateContainerResponse)
 
     def stopped_container(self, sandbox: Sandbox, container: Container) -> None:
-        plugins = self._plugins
-        if plugins is None or not self._is_end(container.id):
+        """Told afterwards, by this thread or by the one that told of it first."""
+        own = threading.Event()
+        told = self._telling.setdefault(container.id, own)
+        if told is not own:
+            told.wait(limits.NRI_WAIT)
             return
         try:
-            made = self._wait(plugins.stopped(self._pod(sandbox), self._container(container)))
+            if self._is_end(container.id):
+                self._stopped(sandbox, container)
         except OrlopError as error:
             _log.warning("%s", error)
-            return
         except Exception:
             _log.exception("NRI plugins are not told that container %s has ended", container.id)
-            return
-        self._updater.apply(made.others())
+        finally:
+            del self._telling[container.id]
+            own.set()
 
     def ended_container(self, sandbox: Sandbox, container: Container) -> None:
         """Plugins hear of an end once: of this one or of the stop, whichever comes first. Does not wait."""
@@ -170,6 +176,11 @@ class Nri(Hooks):
         self._tell(pb.REMOVE_CONTAINER, request, pb.RemoveContainerResponse)
 
     # Between the threads and the loop
+
+    def _stopped(self, sandbox: Sandbox, container: Container) -> None:
+        if self._plugins is not None:
+            made = self._wait(self._plugins.stopped(self._pod(sandbox), self._container(container)))
+            self._updater.apply(made.others())
 
     def _is_end(self, identifier: str) -> bool:
         """Whether plugins know it and have not heard of its end: true for one thread only."""
