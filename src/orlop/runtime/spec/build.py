@@ -55,7 +55,7 @@ def config(spec: ContainerSpec, machine: Machine, sources: Mapping[int, str]) ->
         "process": process.process(spec, user, held, capabilities.ambient(security, held), machine.rights),
         "root": {"path": spec.root, "readonly": security.read_only_root},
         "mounts": mounts.mounts(spec, machine.features, sources=sources),
-        "annotations": annotations_.checked(spec.annotations),
+        "annotations": {**annotations_.checked(spec.annotations), **_own_words(machine)},
         "linux": {
             "namespaces": linux.namespaces(spec.namespaces, unified=machine.unified),
             "cgroupsPath": linux.cgroup_path(spec, systemd=machine.systemd),
@@ -91,6 +91,11 @@ def config(spec: ContainerSpec, machine: Machine, sources: Mapping[int, str]) ->
     # user's string cannot look like the place, because its quotation marks would be escaped.
     text = json.dumps(whole, separators=(",", ":"))
     return text.replace(_SECCOMP_HERE, '"seccomp":' + profile, 1).encode()
+
+
+def _own_words(machine: Machine) -> dict[str, str]:
+    """Processes and limits in systemd's scope itself, as runc has it: crun would make a group in there."""
+    return {"run.oci.systemd.subgroup": ""} if machine.systemd and machine.features.name == "crun" else {}
 
 
 def lay(below: dict[str, object], above: Mapping[str, object]) -> None:
