@@ -10,12 +10,17 @@ import pytest
 
 from orlop.cri.proto import cri_pb2 as pb
 from orlop.kit.node import Node
-from orlop.pod.model import SandboxConfig
+from orlop.pod.context import Pods
+from orlop.pod.create_container import create_container
+from orlop.pod.model import ContainerConfig, SandboxConfig
 from orlop.pod.remove_sandbox import remove_sandbox
 from orlop.pod.run_sandbox import run_sandbox
+from orlop.pod.start_container import start_container
 from tests.cri.requests import (
+    BUSYBOX,
     box,
     ended,
+    eventually,
     execute,
     pod,
     pod_status,
@@ -239,7 +244,7 @@ def test_sysctls_of_the_pod_are_set(shared: Client) -> None:
 
 
 def test_pods_of_others_are_none_of_the_kubelets_business(shared: Client, shared_node: Node) -> None:
-    """The kubelet removes whatever it does not know: it must not see what `orlop run` or `orlop play` made."""
+    """The kubelet removes whatever it does not know: it must not see what `orlop run` made."""
     with opened(shared_node) as pods:
         other = run_sandbox(pods, SandboxConfig(name="mine", uid="1", network="none"))
         try:
@@ -252,6 +257,29 @@ def test_pods_of_others_are_none_of_the_kubelets_business(shared: Client, shared
             assert pods.sandbox(other.id).state == "ready"
         finally:
             remove_sandbox(pods, other.id)
+
+
+def test_the_ends_of_others_containers_are_no_events(shared: Client, shared_node: Node) -> None:
+    events = shared.GetContainerEvents(pb.GetEventsRequest(), timeout=30)
+    kubelets = run(shared)
+    assert next(events).container_id == kubelets  # created: we are heard
+    with opened(shared_node) as pods:
+        theirs = run_container(pods, SandboxConfig(name="job", uid="1", network="none"))
+        ours = started(shared, kubelets, box("exit 0"))
+        told = {next(events).container_id for _ in range(4)}  # the pod's start, and all of the container
+        assert told == {kubelets, ours}
+        remove_sandbox(pods, theirs)
+    events.cancel()
+    remove(shared, kubelets)
+
+
+def run_container(pods: Pods, config: SandboxConfig) -> str:
+    """A pod of the command line's, with a container that has ended; the pod's ID."""
+    sandbox = run_sandbox(pods, config)
+    made = create_container(pods, sandbox.id, ContainerConfig("main", BUSYBOX, command=("true",)))
+    start_container(pods, made.id)
+    eventually(lambda: pods.container(made.id).state == "exited")
+    return sandbox.id
 
 
 def test_the_command_line_sees_the_kubelets_pods(shared: Client, shared_node: Node) -> None:

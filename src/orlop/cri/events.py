@@ -157,6 +157,8 @@ class Events:
         return self._pods.sandbox(identifier if row is None else row["sandbox_id"])
 
     def _send(self, identifier: str, kind: str, sandbox: Sandbox) -> None:
+        if sandbox.config.manager != MANAGER:  # somebody else's, which no list of ours holds
+            return
         if sandbox.config.manager != MANAGER:
             return
         with contextlib.suppress(NotFound):
