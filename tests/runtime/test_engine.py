@@ -266,6 +266,19 @@ def test_exec_with_a_terminal_has_one(bench: Bench) -> None:
     os.close(master)
 
 
+def test_what_a_quick_command_says_on_a_terminal_is_never_lost(bench: Bench) -> None:
+    import pty
+
+    identifier = bench.start(bench.spec("sleep", "100"))
+    for _ in range(30):
+        master, slave = pty.openpty()
+        asked = Process(args=("echo", "-n", "hello"))
+        assert bench.engine.exec_attached(identifier, asked, slave, slave, slave, tty=True) == 0
+        os.close(slave)
+        assert os.read(master, 1000) == b"hello"
+        os.close(master)
+
+
 def test_a_terminal_has_a_size_and_takes_input(bench: Bench) -> None:
     spec = bench.spec("sh", "-c", "read x; stty size; echo got $x", process={"terminal": True, "stdin": True})
     bench.engine.create(spec, log_path=bench.log(spec))

@@ -7,9 +7,14 @@ as other runtimes are, crun 1.8 loses what a process that ends at once has said 
 
 from __future__ import annotations
 
+import array
+import contextlib
+import errno
+import fcntl
 import os
 import select
 import socket
+import termios
 import tty
 
 from orlop.kit import files, limits
@@ -17,7 +22,13 @@ from orlop.kit.errors import TimedOut
 
 TYPE_CHECKING = False  # as typing's, without importing typing
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from orlop.kit.process import Child
+
+_CHUNK = 64 * limits.KIB
+_LOOK = 250  # milliseconds between two looks at the size of the user's terminal
+_LINGER = 500  # milliseconds without a word, after which an ended process has said all
 
 
 class Handover:
@@ -80,3 +91,87 @@ def pair() -> tuple[int, int]:
     ours, theirs = os.openpty()
     tty.setraw(theirs)
     return ours, theirs
+
+
+def join(terminal: int, runtime: Child, stdin: int | None, stdout: int) -> None:
+    """Pass on what is typed and what is said, and the size, until the process has ended. Closes `terminal`.
+
+    `stdin`, where it is a terminal, does no editing of its own meanwhile.
+    """
+    ended = os.pidfd_open(runtime.pid)
+    try:
+        os.set_blocking(terminal, False)
+        with _raw(stdin):
+            _pass_on(terminal, ended, stdin, stdout)
+    finally:
+        os.close(ended)
+        os.close(terminal)
+
+
+def _pass_on(terminal: int, ended: int, stdin: int | None, stdout: int) -> None:
+    typed, size, over = b"", b"", False
+    poller = select.poll()
+    poller.register(ended, select.POLLIN)
+    while True:
+        size = _fit(terminal, stdout, size)
+        poller.register(terminal, select.POLLIN | (select.POLLOUT if typed else 0))
+        if stdin is not None:
+            poller.register(stdin, 0 if typed else select.POLLIN)
+        ready = dict(poller.poll(_LINGER if over else _LOOK))
+        if over and not ready:
+            return
+        if ended in ready:
+            poller.unregister(ended)
+            over = True
+        if stdin is not None and stdin in ready and not typed:
+            typed = _read(stdin)
+            if not typed:
+                poller.unregister(stdin)
+                stdin = None
+        if ready.get(terminal, 0) & select.POLLOUT:
+            with contextlib.suppress(BlockingIOError):
+                typed = typed[os.write(terminal, typed) :]
+        if ready.get(terminal, 0) & (select.POLLIN | select.POLLHUP):
+            said = _read(terminal)
+            if not said:
+                return
+            view = memoryview(said)
+            while view:
+                view = view[os.write(stdout, view) :]
+
+
+def _read(descriptor: int) -> bytes:
+    """b"" at the end, which a terminal calls an input/output error."""
+    try:
+        return os.read(descriptor, _CHUNK)
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        return b""
+
+
+def _fit(terminal: int, user: int, before: bytes) -> bytes:
+    """Give the terminal the size of the user's, if that changed."""
+    size = array.array("H", [0] * 4)
+    try:
+        fcntl.ioctl(user, termios.TIOCGWINSZ, size)
+    except OSError:  # no terminal
+        return before
+    if size.tobytes() != before:
+        with contextlib.suppress(OSError):
+            fcntl.ioctl(terminal, termios.TIOCSWINSZ, size)
+    return size.tobytes()
+
+
+@contextlib.contextmanager
+def _raw(descriptor: int | None) -> Iterator[None]:
+    """Keys go through as they are typed; afterwards the terminal is as it was."""
+    if descriptor is None or not os.isatty(descriptor):
+        yield
+        return
+    before = termios.tcgetattr(descriptor)
+    tty.setraw(descriptor, termios.TCSANOW)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)

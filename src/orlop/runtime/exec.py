@@ -100,6 +100,8 @@ def exec_attached(
     With `tty` the three are a terminal, which the runtime joins to one in the container, its size included.
     Raises as `exec_sync`. If this call is interrupted, the process is killed.
     """
+    if tty and _hands_over(engine, identifier):
+        return _joined(_on_terminal(engine, identifier, asked, user), stdin_fd, stdout_fd)
     call = _Call(engine, identifier, asked, user, terminal=tty)
     try:
         child = process.spawn(
@@ -150,10 +152,30 @@ def _begun(call: _Call, stdin: int | None, stdout: int | None, stderr: int | Non
         raise
 
 
+def _hands_over(engine: Engine, identifier: str) -> bool:
+    """Whether the container's runtime gives a terminal away and still waits for the process."""
+    return os.path.basename(engine.program(engine.handler_of(identifier))) == "crun"
+
+
+def _joined(started: Started, stdin: int | None, stdout: int) -> int:
+    """Its exit code, after it had the user's terminal. It is killed if this call is interrupted."""
+    from orlop.runtime import console
+
+    try:
+        if started.terminal >= 0:
+            console.join(started.terminal, started.child, stdin, stdout)
+        return started.result()
+    except BaseException:
+        started.kill()
+        raise
+    finally:
+        started.close()
+
+
 def _on_terminal(engine: Engine, identifier: str, asked: Process, user: str) -> Started:
     from orlop.runtime import console
 
-    if os.path.basename(engine.runtime) != "crun":
+    if not _hands_over(engine, identifier):
         ours, theirs = console.pair()
         try:
             started = _begun(_Call(engine, identifier, asked, user, terminal=True), theirs, theirs, theirs)
