@@ -142,14 +142,15 @@ def dismantle(pods: Pods, identifier: str, *, attached: bool, has_init: bool) ->
         steps.append(lambda: pods.engine.delete(identifier, force=True))
         steps.append(lambda: files.remove_tree(pods.bundle(identifier)))
         steps.append(lambda: files.remove_tree(pods.node.in_state("mapped", identifier)))
+    # The kernel waits 10 ms (RCU) before a link is gone, and about as long for cgroups: at the same time.
+    network: list[Callable[[], object]] = [lambda: namespaces.unpin(pods.node, identifier)]
     if attached:
-        steps.append(lambda: detach(pods, identifier))
-    steps += [
-        lambda: namespaces.unpin(pods.node, identifier),
+        network.insert(0, lambda: detach(pods, identifier))
+    rest: list[Callable[[], object]] = [
         lambda: etc.remove(pods.node, identifier),
         lambda: pods.remove_group(identifier),
     ]
-    all_of(steps)
+    all_of([*steps, lambda: at_once([lambda: all_of(rest), lambda: all_of(network)])])
 
 
 def all_of(steps: list[Callable[[], object]]) -> None:
