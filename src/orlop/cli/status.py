@@ -40,6 +40,8 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
     found |= {key: said[key] for key in (*keys, "recovery", "collection", "reboot", "reload") if key in said}
     failure: OrlopError | None = None
     try:
+        if not running and not arguments.socket:  # to connect would start it where systemd has the socket
+            raise _absent(path, "does not run")
         found |= _asked(path)
     except OrlopError as error:
         failure = error
@@ -67,11 +69,7 @@ def _asked(path: str) -> dict[str, Any]:
             containers = client.call("ListContainers", pb.ListContainersRequest()).containers
             images = client.call("ListImages", pb.ListImagesRequest()).images
     except grpc.RpcError as error:
-        raise Unavailable(
-            f"the daemon at {path}",
-            f"does not answer: {_words(error)}",
-            hint="start it with: orlop serve, or: systemctl start orlop",
-        ) from error
+        raise _absent(path, f"does not answer: {_words(error)}") from error
     return {
         "answers": True,
         "version": version.runtime_version,
@@ -85,6 +83,11 @@ def _asked(path: str) -> dict[str, Any]:
         ),
         "images": len(images),
     }
+
+
+def _absent(path: str, cause: str) -> Unavailable:
+    hint = "start it with: orlop serve, or: systemctl start orlop"
+    return Unavailable(f"the daemon at {path}", cause, hint=hint)
 
 
 def _words(error: Any) -> str:

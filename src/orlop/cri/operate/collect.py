@@ -90,10 +90,6 @@ class Collector:
         after = await self._in_thread(self._fingerprint)
         self._clean = None if done.total or done.failures or done.again else after
         self._count(done)
-        if done.total or done.failures or name == "recovery":
-            entry = {key: value for key, value in vars(done).items() if key != "again"}
-            entry |= {"at": time.time(), "seconds": round(time.monotonic() - begun, 3)}
-            self._word.say(**{name: entry})
         if done.total or done.failures:
             fields = {key: value for key, value in vars(done).items() if value and key in _KINDS}
             _log.log(
@@ -103,6 +99,10 @@ class Collector:
                 "".join(f"; {failure}" for failure in done.failures),
                 extra={"fields": fields},
             )
+        if done.total or done.failures or name == "recovery":
+            entry = {key: value for key, value in vars(done).items() if key != "again"}
+            entry |= {"at": time.time(), "seconds": round(time.monotonic() - begun, 3)}
+            self._word.say(**{name: entry})
 
     @property
     def at_work(self) -> bool:
