@@ -193,8 +193,8 @@ def kubelet(plane: ControlPlane, minor: str, *, endpoint: str, **config: Any) ->
     finally:
         node.kill()
         plane.kubectl("delete", "node", NODE_NAME, "--ignore-not-found", check=False)
-        _unmount_below(folder)
         _remove_cgroup(cgroup)
+        _unmount_below(folder)
         for name, value in kept.items():
             with contextlib.suppress(OSError):
                 Path("/proc/sys", name).write_text(value)
@@ -228,6 +228,7 @@ def _api_server(folder: Path) -> tuple[str, ...]:
         f"--service-account-key-file={folder}/sa.key",
         f"--service-account-signing-key-file={folder}/sa.key",
         "--allow-privileged=true",
+        "--kubelet-preferred-address-types=InternalIP",
         "--profiling=false",
     )
 

@@ -8,7 +8,8 @@ Document = dict[str, Any]
 
 
 def container(image: str, *command: str, name: str = "main", **more: Any) -> Document:
-    return {"name": name, "image": image, "command": list(command), **more}
+    pull = {"imagePullPolicy": "IfNotPresent"}  # it is in the store, and no registry is in this network
+    return {"name": name, "image": image, "command": list(command), **pull, **more}
 
 
 def pod(name: str, *containers: Document, **spec: Any) -> Document:
