@@ -16,7 +16,7 @@ def test_the_page_has_every_metric_with_its_labels(tmp_path: Path) -> None:
     node = Node(str(tmp_path / "r"), str(tmp_path / "s"))
     metrics = Metrics(Pods(node, Config({}, {}), finish=False))
     page = (ROOT / "docs/metrics.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| `(orlop_\w+)` \| (\w+) \| ([^|]*) \|", page, re.MULTILINE)
+    rows = re.findall(r"^\| `(orlop_\w+)` \| (\w+) \|([^|]*)\|", page, re.MULTILINE)
     documented = {name: (kind, set(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows}
     found = {}
     for family in metrics.registry.collect():
