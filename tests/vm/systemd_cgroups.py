@@ -52,6 +52,7 @@ def own(pods: Pods) -> None:
     assert usage.cpu > 0
     assert usage.memory_pressure is not None
     update_container(pods, container.id, Resources(memory_limit=96 * MIB, cpu_quota=20_000))
+    subprocess.run(["systemctl", "daemon-reload"], check=True)
     assert read(inside, "memory.max") == str(96 * MIB)
     update_sandbox(pods, sandbox.id, Resources(memory_limit=256 * MIB), Resources())
     assert read(path, "memory.max") == str(256 * MIB)

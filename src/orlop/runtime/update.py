@@ -16,7 +16,7 @@ def update(engine: Engine, identifier: str, resources: Resources) -> None:
     """See Engine.update.
 
     In the kernel's files: that is quicker than the runtime, and knows -1 and what was refused. Where systemd
-    makes the groups it has to hear of it, through the runtime.
+    makes the groups it has to hear of it, or it would reset them.
     """
     from orlop.runtime.spec.resources import limited
 
@@ -28,8 +28,12 @@ def update(engine: Engine, identifier: str, resources: Resources) -> None:
     cgroup = engine.cgroup_of(identifier)
     if resources.memory_limit > 0 and cgroup:
         _check_memory(engine, identifier, cgroup, resources.memory_limit)
-    if engine.systemd or not cgroup:
+    if not cgroup:
         engine.ask("update", identifier, "--resources", "-", stdin=json.dumps(asked).encode())
+    elif engine.systemd:
+        from orlop.runtime.cgroups import systemd
+
+        systemd.limit(engine.cgroups, cgroup, resources)
     else:
         engine.cgroups.limit(cgroup, resources)
 

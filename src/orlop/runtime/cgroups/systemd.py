@@ -34,6 +34,15 @@ def create(cgroups: Cgroups, path: str, resources: Resources) -> None:
     cgroups.create(path, resources)
 
 
+def limit(cgroups: Cgroups, path: str, resources: Resources) -> None:
+    """Change the limits of a slice or scope that is there. Raises Conflict where it is not, InvalidInput."""
+    given = properties(resources, unified=cgroups.unified)
+    words = [word for name, kind, value in given for word in (name, kind, value)]
+    if given:
+        _call("SetUnitProperties", "sba(sv)", os.path.basename(path), "true", str(len(given)), *words)
+    cgroups.limit(path, resources)
+
+
 def remove(cgroups: Cgroups, path: str) -> None:
     """The slice at `path` is gone with all below; an absent one is fine. Raises Conflict."""
     unit = os.path.basename(path)

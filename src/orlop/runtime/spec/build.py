@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
+from orlop.kit import limits
 from orlop.kit.errors import InvalidInput
 from orlop.kit.value import dataclass
 from orlop.runtime import sysctls, users
 from orlop.runtime.features import Features
-from orlop.runtime.model import ContainerSpec
+from orlop.runtime.model import ContainerSpec, Resources
 from orlop.runtime.rights import Rights
 from orlop.runtime.spec import annotations as annotations_
 from orlop.runtime.spec import (
@@ -55,7 +56,7 @@ def config(spec: ContainerSpec, machine: Machine, sources: Mapping[int, str]) ->
         "process": process.process(spec, user, held, capabilities.ambient(security, held), machine.rights),
         "root": {"path": spec.root, "readonly": security.read_only_root},
         "mounts": mounts.mounts(spec, machine.features, sources=sources),
-        "annotations": {**annotations_.checked(spec.annotations), **_own_words(machine)},
+        "annotations": {**annotations_.checked(spec.annotations), **_own_words(spec, machine)},
         "linux": {
             "namespaces": linux.namespaces(spec.namespaces, unified=machine.unified),
             "cgroupsPath": linux.cgroup_path(spec, systemd=machine.systemd),
@@ -93,9 +94,19 @@ def config(spec: ContainerSpec, machine: Machine, sources: Mapping[int, str]) ->
     return text.replace(_SECCOMP_HERE, '"seccomp":' + profile, 1).encode()
 
 
-def _own_words(machine: Machine) -> dict[str, str]:
-    """Processes and limits in systemd's scope itself, as runc has it: crun would make a group in there."""
-    return {"run.oci.systemd.subgroup": ""} if machine.systemd and machine.features.name == "crun" else {}
+def _own_words(spec: ContainerSpec, machine: Machine) -> dict[str, str]:
+    """Processes and limits in systemd's scope itself, as runc has it: crun would make a group in there.
+
+    systemd has to know the limits, or it resets them when it reloads.
+    """
+    if not machine.systemd or machine.features.name != "crun":
+        return {}
+    from orlop.runtime.cgroups import systemd
+
+    limited = Resources(**{**vars(spec.resources), "pids": spec.resources.pids or limits.PIDS_PER_CONTAINER})
+    known = systemd.properties(limited, unified=machine.unified)
+    words = {f"org.systemd.property.{name}": f"uint64 {value}" for name, _, value in known}
+    return {"run.oci.systemd.subgroup": "", **words}
 
 
 def lay(below: dict[str, object], above: Mapping[str, object]) -> None:
