@@ -19,7 +19,20 @@ from orlop.cri.proto import cri_pb2 as pb
 from orlop.cri.status import failure
 from orlop.kit import errors, limits
 from orlop.kit.node import Node
-from tests.cri.requests import STUBBORN, box, ended, eventually, pod, refused, remove, run, started, status
+from tests.cri.requests import (
+    STUBBORN,
+    box,
+    ended,
+    eventually,
+    execute,
+    listening,
+    pod,
+    refused,
+    remove,
+    run,
+    started,
+    status,
+)
 from tests.support.cri import Client, Daemon, daemon
 
 pytestmark = pytest.mark.host
@@ -122,7 +135,7 @@ def test_a_client_that_speaks_nonsense_does_not_disturb_others(serving: Daemon, 
 def test_what_a_request_began_goes_on_when_its_client_gives_up(shared: Client) -> None:
     sandbox = run(shared)
     identifier = started(shared, sandbox, box(STUBBORN))
-    request = pb.StopContainerRequest(container_id=identifier, timeout=1)
+    request = pb.StopContainerRequest(container_id=identifier, timeout=3)
     with refused(grpc.StatusCode.DEADLINE_EXCEEDED):
         shared.StopContainer(request, timeout=0.2)
     assert status(shared, identifier).state == pb.CONTAINER_RUNNING
@@ -165,7 +178,7 @@ def test_lists_do_not_wait_behind_slow_work(shared: Client) -> None:
     with ThreadPoolExecutor(32) as pool:
         stops = [
             pool.submit(
-                shared.StopContainer, pb.StopContainerRequest(container_id=identifiers[n % 4], timeout=2)
+                shared.StopContainer, pb.StopContainerRequest(container_id=identifiers[n % 4], timeout=60)
             )
             for n in range(32)
         ]
@@ -173,19 +186,20 @@ def test_lists_do_not_wait_behind_slow_work(shared: Client) -> None:
         for _ in range(20):
             assert len(shared.ListContainers(pb.ListContainersRequest()).containers) >= 4
         assert not any(stop.done() for stop in stops)
-    remove(shared, sandbox)
+        remove(shared, sandbox)  # which ends them
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_at_its_end_the_daemon_finishes_what_it_was_asked(node: Node, number: signal.Signals) -> None:
     with daemon(node) as running:
         with Client(running.socket) as client:
-            identifier = started(client, run(client), box(STUBBORN))
+            script = "trap 'touch /tmp/asked' TERM; touch /tmp/listening; while :; do sleep 0.1; done"
+            identifier = listening(client, started(client, run(client), box(script)))
             stops = []
-            request = pb.StopContainerRequest(container_id=identifier, timeout=1)
+            request = pb.StopContainerRequest(container_id=identifier, timeout=3)
             thread = threading.Thread(target=lambda: stops.append(client.StopContainer(request)))
             thread.start()
-            time.sleep(0.3)
+            eventually(lambda: execute(client, identifier, "test -e /tmp/asked").exit_code == 0)
             assert running.stop(number) == 0
             thread.join()
             assert len(stops) == 1
