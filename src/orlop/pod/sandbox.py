@@ -175,7 +175,11 @@ def at_once(steps: list[Callable[[], object]]) -> None:
         except Exception as error:
             failures.append(error)
 
-    threads = [threading.Thread(target=taken, args=(step,)) for step in steps[:-1]]
+    import contextvars  # what is logged there is of the same request
+
+    threads = [
+        threading.Thread(target=contextvars.copy_context().run, args=(taken, step)) for step in steps[:-1]
+    ]
     for thread in threads:
         thread.start()
     for step in steps[-1:]:
