@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 _SIGKILL = 9
 _REMEMBERED = 4096
+_KILLED = 137  # 128 + SIGKILL
 CREATED, RUNNING, PAUSED, STOPPED, ABSENT = "created", "running", "paused", "stopped", ""
 
 
@@ -213,6 +214,9 @@ class Engine:
             said = words.last_error(f"{bundle}/oci-log") or str(refused)
             said = said or words.beginning(f"{bundle}/conmon.log")
             raise errors.explained(spec.id, spec.process.args[0], said) from refused
+        if self.systemd and (cgroup := self.cgroup_of(spec.id)):
+            with open(f"{bundle}/oom-before", "w", encoding="ascii") as stream:
+                stream.write(str(self.cgroups.oom_kills(os.path.dirname(cgroup))))
         with open(f"{bundle}/start", "w", encoding="ascii") as stream:
             stream.write(str(processes.start_time(pid)))
         return pid
@@ -364,7 +368,7 @@ class Engine:
         if found is None:
             return None
         code, finished = found
-        return Exit(code, finished, code != 0 and self._out_of_memory(identifier))
+        return Exit(code, finished, code != 0 and self._out_of_memory(identifier, code == _KILLED))
 
     def wait(self, identifier: str, timeout: float | None = None) -> Exit | None:
         """Wait for its end. None after `timeout` seconds, or where it ended and nobody recorded how."""
@@ -564,12 +568,18 @@ class Engine:
             return "its program"
         return str(part["args"][0]) if isinstance(part, dict) else "its program"
 
-    def _out_of_memory(self, identifier: str) -> bool:
+    def _out_of_memory(self, identifier: str, killed: bool) -> bool:
         """conmon's mark, or the kernel's count: conmon may have read the exit before the event."""
         if os.path.exists(f"{self.bundle(identifier)}/oom"):
             return True
         cgroup = self.cgroup_of(identifier)
-        return bool(cgroup) and self.cgroups.oom_kills(cgroup) > 0
+        if not cgroup:
+            return False
+        if not self.systemd or self.cgroups.oom_kills(cgroup):
+            return self.cgroups.oom_kills(cgroup) > 0
+        # systemd takes a scope away when it is empty; the slice above counts what was killed below it.
+        before = conmon.number(f"{self.bundle(identifier)}/oom-before")
+        return killed and self.cgroups.oom_kills(os.path.dirname(cgroup)) > before
 
 
 def _plain(identifier: str) -> str:
