@@ -139,6 +139,7 @@ STREAM_LOOK = 2.0  # between two looks whether a client that is held up has left
 STREAM_BUFFER = 1 * MIB  # bytes of one stream that wait for whoever takes them
 STREAM_CHUNK = 64 * KIB  # read and written at once
 STREAM_RESIZE = 4 * KIB  # of JSON that does not end
+STREAM_SIZE = 0.2  # a terminal's process waits so long for its client to tell the size
 STREAM_EXEC_GRACE = 10.0  # for an exec'd process to end by itself when its client has gone
 STREAM_THREADS = 16  # blocking calls of the streaming server at the same time
 SPDY_STREAMS = 1024  # open at the same time in one connection

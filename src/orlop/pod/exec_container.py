@@ -75,6 +75,7 @@ def exec_started(
     stdout: int | None,
     stderr: int | None,
     terminal: bool = False,
+    size: tuple[int, int] = (0, 0),
 ) -> Started:
     """Begin `args` in the container with these descriptors as its streams (None: /dev/null).
 
@@ -84,7 +85,7 @@ def exec_started(
 
     row = running(pods, name)
     process = _process(row, args, (), "", terminal=terminal, stdin=stdin is not None)
-    return begin(pods.engine, row["id"], process, stdin, stdout, stderr, tty=terminal)
+    return begin(pods.engine, row["id"], process, stdin, stdout, stderr, tty=terminal, size=size)
 
 
 def running(pods: Pods, name: str) -> sqlite3.Row:

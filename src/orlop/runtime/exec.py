@@ -127,15 +127,17 @@ def exec_started(
     stderr_fd: int | None,
     *,
     tty: bool = False,
+    size: tuple[int, int] = (0, 0),
     user: str = "",
 ) -> Started:
     """Begin `asked` with these descriptors as its streams; for callers that wait in a loop of their own.
 
-    With `tty` there is a terminal instead, `Started.terminal`, and the descriptors are not used. Raises as
-    far as `exec_sync` does before the runtime runs; what the runtime says comes with `Started.result`.
+    With `tty` there is a terminal instead, `Started.terminal`, of `size` columns and lines where that is
+    known; the descriptors are not used. Raises as far as `exec_sync` does before the runtime runs; what the
+    runtime says comes with `Started.result`.
     """
     if tty:
-        return _on_terminal(engine, identifier, asked, user)
+        return _on_terminal(engine, identifier, asked, user, size)
     call = _Call(engine, identifier, asked, user, terminal=False)
     return _begun(call, stdin_fd, stdout_fd, stderr_fd)
 
@@ -172,7 +174,9 @@ def _joined(started: Started, stdin: int | None, stdout: int) -> int:
         started.close()
 
 
-def _on_terminal(engine: Engine, identifier: str, asked: Process, user: str) -> Started:
+def _on_terminal(
+    engine: Engine, identifier: str, asked: Process, user: str, size: tuple[int, int] = (0, 0)
+) -> Started:
     from orlop.runtime import console
 
     if not _hands_over(engine, identifier):
@@ -188,7 +192,7 @@ def _on_terminal(engine: Engine, identifier: str, asked: Process, user: str) -> 
         return started
     handover = console.Handover(engine.bundle(identifier))
     try:
-        call = _Call(engine, identifier, asked, user, terminal=True, console=handover.path)
+        call = _Call(engine, identifier, asked, user, terminal=True, console=handover.path, size=size)
         started = _begun(call, None, None, None)
         try:
             started.terminal = handover.take(started.child)
@@ -251,9 +255,13 @@ class _Call:
         *,
         terminal: bool,
         console: str = "",
+        size: tuple[int, int] = (0, 0),
     ) -> None:
         self._engine, self._id, self._asked = engine, identifier, asked
-        described = json.dumps(_described(engine, identifier, asked, user, terminal=terminal)).encode()
+        what = _described(engine, identifier, asked, user, terminal=terminal)
+        if any(size):
+            what["consoleSize"] = {"width": size[0], "height": size[1]}
+        described = json.dumps(what).encode()
         self._pid_file = f"{engine.bundle(identifier)}/exec-{files.unique()}.pid"
         self._description = os.memfd_create("process.json")
         os.write(self._description, described)

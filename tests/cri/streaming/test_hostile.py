@@ -187,6 +187,23 @@ def test_streams_of_a_connection_are_bounded() -> None:
     assert len([one for one in answers if isinstance(one, frames.Reset)]) == 10
 
 
+def test_what_waits_for_all_streams_of_a_connection_together_is_bounded() -> None:
+    encoder = frames.Encoder()
+    numbers = [2 * number + 1 for number in range(limits.SPDY_STREAMS)]
+    opened = b"".join(encoder.syn(number, {}) for number in numbers)
+    size = limits.STREAM_CHUNK
+    data = b"".join(frames.data_head(number, size) + bytes(size) for number in numbers)
+
+    class Held(Wire):
+        async def hold(self, inbox: Inbox) -> None:
+            """It goes on at once, as if somebody took a little of this one only."""
+            full.add(inbox)
+
+    full: set[Inbox] = set()
+    asyncio.run(Connection(Held(opened + data, 4096), lambda stream: True).run())
+    assert len(full) == limits.SPDY_STREAMS  # each was asked to wait long before a MiB
+
+
 @pytest.mark.host
 def test_noise_after_an_upgrade_ends_that_client_alone(serving: Serving, container: str) -> None:
     for _ in range(20):

@@ -84,7 +84,17 @@ def test_a_terminal_has_the_size_that_the_client_tells(
     script = f"{SIZED.format('44 99')}; tty"
     url = serving.execute(container, "sh", "-c", script, tty=True)
     done = run(program, "exec", protocol, "-tty", "-stdin", "-size", "77x33,99x44", url)
-    assert done.stdout.startswith(b"44 99\r\n/dev/pts/"), (done.stdout, done.stderr)
+    assert b"44 99\r\n/dev/pts/" in done.stdout, (done.stdout, done.stderr)
+
+
+@BOTH
+def test_a_terminal_has_the_size_that_the_client_told_first_almost_at_once(
+    program: str, protocol: str, serving: Serving, container: str
+) -> None:
+    # crun 1.8 begins with none, whatever process.json says, and hands the terminal over a moment later
+    url = serving.execute(container, "sh", "-c", "sleep 0.3; stty size", tty=True)
+    done = run(program, "exec", protocol, "-tty", "-stdin", "-size", "77x33", url)
+    assert done.stdout == b"33 77\r\n"
 
 
 @BOTH

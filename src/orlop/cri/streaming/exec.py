@@ -44,14 +44,21 @@ class Exec:
 async def serve(pods: Pods, workers: Workers, asked: Exec, client: Client, grace: float) -> None:
     """Run it until it ends or the client leaves. Raises Gone."""
     with Ends(asked.wanted) as ends:
+        sizes = _Sizes(ends, client)
         try:
-            started = await workers.made(_start, _discard, pods, asked, ends)
+            size = await sizes.first()
+            started = await workers.made(_start, _discard, pods, asked, ends, size)
         except OrlopError as error:
+            await sizes.stop()
             await client.finish(status.failed("executing the command", error))
             return
+        except BaseException:
+            await sizes.stop()
+            raise
         finally:
             ends.close_theirs()
         ends.adopt(started.terminal)
+        sizes.begun(started)
         run = _Run(started, ends, client)
         try:
             await run.until_over()
@@ -62,13 +69,14 @@ async def serve(pods: Pods, workers: Workers, asked: Exec, client: Client, grace
             grace = 0.0
             raise
         finally:
+            await sizes.stop()
             await run.let_go()
             ends.close()
             await _end(workers, started, grace)
     raise Gone
 
 
-def _start(pods: Pods, asked: Exec, ends: Ends) -> Started:
+def _start(pods: Pods, asked: Exec, ends: Ends, size: Size) -> Started:
     stdin, stdout, stderr = ends.theirs
     return exec_started(
         pods,
@@ -78,6 +86,7 @@ def _start(pods: Pods, asked: Exec, ends: Ends) -> Started:
         stdout=stdout,
         stderr=stderr,
         terminal=asked.wanted.tty,
+        size=(size.columns, size.lines),
     )
 
 
@@ -199,11 +208,9 @@ class _Run:
         self._tasks: list[asyncio.Task[None]] = []
         if client.stdin is not None and (ends.stdin >= 0 or not ends.tty):
             self._tasks.append(asyncio.create_task(self._hears()))
-        if ends.tty:
-            self._tasks.append(asyncio.create_task(self._sized()))
-            if client.stdout is None and ends.stdout >= 0:
-                nobody = Output(ends.stdout, _Nobody(), to_end=True)
-                self._outputs.append((nobody, asyncio.create_task(self._said(nobody, ends.stdout))))
+        if ends.tty and client.stdout is None and ends.stdout >= 0:
+            nobody = Output(ends.stdout, _Nobody(), to_end=True)
+            self._outputs.append((nobody, asyncio.create_task(self._said(nobody, ends.stdout))))
 
     async def until_over(self) -> None:
         """Until the process has ended, or the client left."""
@@ -249,24 +256,47 @@ class _Run:
         if not taken:
             await drained(source)
 
-    async def _sized(self) -> None:
-        settling: asyncio.Task[None] | None = None
-        try:
-            async for size in self._client.sizes():
-                self._ends.fit(size)
-                self._started.resized()
-                if settling is None:
-                    settling = asyncio.create_task(self._settle())
-            if settling is not None:
-                await settling
-        finally:
-            if settling is not None:
-                settling.cancel()
 
-    async def _settle(self) -> None:
+class _Sizes:
+    """The sizes that the client tells, passed on to the terminal; the first as it begins."""
+
+    def __init__(self, ends: Ends, client: Client) -> None:
+        self._ends, self._client = ends, client
+        self._last: Size | None = None
+        self._known = asyncio.Event()
+        self._started: Started | None = None
+        self._tasks = [asyncio.create_task(self._follow())] if ends.tty else []
+
+    async def first(self) -> Size:
+        """Wait a moment for it: clients tell it at once, if at all."""
+        if self._tasks:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(limits.STREAM_SIZE):
+                    await self._known.wait()
+        return self._last or Size(0, 0)
+
+    def begun(self, started: Started) -> None:
+        self._started = started
+        if self._last is not None:
+            self._ends.fit(self._last)
+        if self._tasks:
+            self._tasks.append(asyncio.create_task(self._settle(started)))
+
+    async def stop(self) -> None:
+        await stopped(*self._tasks)
+
+    async def _follow(self) -> None:
+        async for size in self._client.sizes():
+            self._last = size
+            self._ends.fit(size)
+            self._known.set()
+            if self._started is not None:
+                self._started.resized()
+
+    async def _settle(self, started: Started) -> None:
         for pause in _SETTLING:
             await asyncio.sleep(pause)
-            self._started.resized()
+            started.resized()
 
 
 class _Nobody:

@@ -16,6 +16,7 @@ from orlop.kit import limits
 from orlop.kit.tasks import in_thread
 
 _ALIVE = ("01", "08")  # ESTABLISHED, and CLOSE_WAIT: our own end was first
+_ROOMY = 8  # more streams of one connection than this have less memory each
 _GOING = select.EPOLLRDHUP | select.EPOLLONESHOT
 
 
@@ -57,20 +58,25 @@ class Departures:
 
 
 class Inbox:
-    """What has come for one stream and waits to be taken. Who puts looks at `full`, and waits for `room`."""
+    """What has come for one stream and waits to be taken. Who puts looks at `full`, and waits for `room`.
 
-    def __init__(self, taken: Callable[[int], None] | None = None) -> None:
+    `taken` is told of bytes that were, or never will be; `streams` says with how many it shares the memory.
+    """
+
+    def __init__(
+        self, taken: Callable[[int], None] | None = None, streams: Callable[[], int] = lambda: 1
+    ) -> None:
         self._pieces: deque[bytes] = deque()
         self._size = 0
         self._ended = False
         self._unwanted = self._broken = False
-        self._taken = taken
+        self._taken, self._streams = taken, streams
         self._news = asyncio.Event()
         self._room = asyncio.Event()
 
     @property
     def full(self) -> bool:
-        return self._size >= limits.STREAM_BUFFER
+        return self._size >= limits.STREAM_BUFFER * _ROOMY // max(_ROOMY, self._streams())
 
     def put(self, data: bytes) -> None:
         """More came. What comes after the end, or is not wanted, is dropped."""

@@ -123,7 +123,7 @@ class Channel:
     """One channel. Whoever may not be read from (`incoming`) is at its end at once."""
 
     def __init__(self, channels: Channels, number: int, *, incoming: bool) -> None:
-        self.inbox = Inbox()
+        self.inbox = Inbox(streams=lambda: len(channels.channels))
         self._channels, self._number = channels, number
         if not incoming:
             self.inbox.discard()

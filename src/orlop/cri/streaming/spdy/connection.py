@@ -20,7 +20,7 @@ class Stream:
 
     def __init__(self, connection: Connection, number: int, headers: Mapping[str, str]) -> None:
         self.number, self.headers = number, headers
-        self.inbox = Inbox(self._taken)
+        self.inbox = Inbox(self._taken, connection.count)
         self.remote_open = True
         self.local_open = True
         self.sent = 0
@@ -122,6 +122,10 @@ class Connection:
                 return min(wanted, of_stream, of_all)
             self._credit.clear()
             await self._credit.wait()
+
+    def count(self) -> int:
+        """How many streams are open."""
+        return len(self._streams)
 
     def account(self, stream: Stream, size: int) -> None:
         stream.sent += size
