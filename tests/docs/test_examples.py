@@ -1,11 +1,12 @@
 """Every example of every command (--help, man page, docs/cli.md) runs on a node that has what it names.
 
 The stage: images busybox, nginx and debian:12; pods web (container nginx) and db; web.yaml and site/ here.
-What goes on until it is interrupted (logs --follow, attach, supervise) gets ^C after a moment.
+What goes on until it is interrupted (logs --follow, attach, supervise, serve) gets ^C after a moment.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import shlex
@@ -22,6 +23,7 @@ from orlop.cli.tree import parsers
 from orlop.kit.node import Node
 from tests.docs.pages import ROOT
 from tests.support import images
+from tests.support.cri import daemon
 from tests.support.node import temporary_node
 from tests.support.registry import Registry, registry
 
@@ -96,7 +98,8 @@ def test_the_example_runs(
 ) -> None:
     node, environment = stage
     _prepare(command, example, environment, tmp_path)
-    status, printed = _type(_real(example, node), environment, tmp_path, endless=_is_endless(example))
+    with daemon(node) if command == "status" else contextlib.nullcontext():
+        status, printed = _type(_real(example, node), environment, tmp_path, endless=_is_endless(example))
     assert status in (_INTERRUPTED if _is_endless(example) else {0}), f"{example}: {status}\n{printed}"
 
 
@@ -131,12 +134,14 @@ def _real(example: str, node: Node) -> str:
     identifier = Store(node).image("busybox").id.partition(":")[2][:12]
     digest = images.busybox_image().digest.partition(":")[2]
     real = example.replace("3f57d9401f8d", identifier).replace(_ALL_ZERO, digest)
+    real = real.replace("/run/orlop/", f"{node.state}/").replace("/etc/systemd/system", ".")
     return real.replace("/usr/local/share/man/man1", "man1")
 
 
 def _is_endless(example: str) -> bool:
     return (
-        example == "orlop supervise"
+        example in ("orlop supervise", "orlop serve")
+        or example.startswith("orlop serve --listen")
         or example in _ENDLESS
         or any(word in example for word in ("--follow", "orlop attach"))
     )

@@ -1,4 +1,4 @@
-"""The daemon's life beside its requests: whose logs are bounded by whom, its memory, a start after kill -9."""
+"""The daemon's life beside its requests: whose logs are bounded by whom, memory, a start after kill -9."""
 
 from __future__ import annotations
 
