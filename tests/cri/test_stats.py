@@ -106,11 +106,10 @@ def test_a_running_containers_stats_say_what_it_uses(client: Client) -> None:
 
 @host
 def test_what_a_container_wrote_is_counted(client: Client) -> None:
-    written = running_container(
-        client, sandbox(client), command=["sh", "-c", "dd if=/dev/zero of=/file bs=1M count=3; sleep 1000"]
-    )
-    time.sleep(0.5)
-    assert stats_of(client, written).writable_layer.used_bytes.value >= 3 * MIB
+    inside = running_container(client, sandbox(client))
+    command = ["dd", "if=/dev/zero", "of=/file", "bs=1M", "count=3"]
+    client.ExecSync(pb.ExecSyncRequest(container_id=inside, cmd=command))
+    assert stats_of(client, inside).writable_layer.used_bytes.value >= 3 * MIB
 
 
 @host

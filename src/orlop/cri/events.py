@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import logging
 import os
 import struct
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 
@@ -26,6 +28,7 @@ from orlop.pod.context import Pods
 from orlop.pod.model import Sandbox
 from orlop.runtime import exits
 
+_log = logging.getLogger(__name__)
 _KINDS = {
     "created": pb.CONTAINER_CREATED_EVENT,
     "started": pb.CONTAINER_STARTED_EVENT,
@@ -48,6 +51,7 @@ class Events:
         self._loop = asyncio.get_running_loop()
         self._subscribers: set[_Subscriber] = set()
         self._told: dict[str, None] = {}
+        self._lock = threading.Lock()
         self._descriptor = -1
         self._changes: asyncio.Queue[str] = asyncio.Queue()
         self._watcher: asyncio.Task[None] | None = None
@@ -121,7 +125,10 @@ class Events:
         while True:
             name = await self._changes.get()
             for identifier in [name] if name else await in_thread(self._recently_ended):
-                await in_thread(self._ended, identifier)
+                try:
+                    await in_thread(self.ended, identifier)
+                except Exception as error:  # a list will tell of it; those that follow are not to be missed
+                    _log.warning("the end of container %s is not told: %s", identifier[:12], error)
 
     def _recently_ended(self) -> list[str]:
         """After an overflow: all of which there is an exit file."""
@@ -129,8 +136,12 @@ class Events:
             return [name for name in os.listdir(self._pods.engine.exits) if len(name) == _ID_LENGTH]
         return []
 
-    def _ended(self, identifier: str) -> None:
-        """Once for each end: tell whoever counts, and whoever listens."""
+    def ended(self, identifier: str) -> None:
+        """Tell whoever counts and whoever listens of an end, once. Thread-safe; no end is no error.
+
+        Who stopped a container calls it before saying so: the watch would come too late for one that is
+        removed at once.
+        """
         if identifier in self._told or exits.read(self._pods.engine.exits, identifier) is None:
             return
         try:
@@ -141,14 +152,23 @@ class Events:
             again = functools.partial(self._loop.call_later, _AGAIN, self._changes.put_nowait, identifier)
             self._loop.call_soon_threadsafe(again)
             return
-        self._told[identifier] = None
-        if len(self._told) > _ENDED:
-            del self._told[next(iter(self._told))]
+        with self._lock:
+            if identifier in self._told:
+                return
+            self._told[identifier] = None
+            if len(self._told) > _ENDED:
+                del self._told[next(iter(self._told))]
         self._observer.ended(
             container.id, exit_code=container.exit_code, oom_killed=container.reason == "OOMKilled"
         )
         self.publish(container.id, "stopped")
         self._pods.tell("ended_container", container.sandbox_id, container.id)
+
+    def ended_inside(self, sandbox_id: str) -> None:
+        """`ended` for every container of a pod that was stopped, where somebody listens."""
+        if self._subscribers:
+            for container in self._pods.containers(sandbox_id):
+                self.ended(container.id)
 
     # Messages
 
@@ -158,8 +178,6 @@ class Events:
 
     def _send(self, identifier: str, kind: str, sandbox: Sandbox) -> None:
         if sandbox.config.manager != MANAGER:  # somebody else's, which no list of ours holds
-            return
-        if sandbox.config.manager != MANAGER:
             return
         with contextlib.suppress(NotFound):
             sandbox = self._pods.sandbox(sandbox.id)  # as it is now, if it is

@@ -13,4 +13,5 @@ def stop_container(service: Service, request: pb.StopContainerRequest) -> pb.Sto
     found = service.find_container(required(request))
     if found:
         stop(service.pods, found, timeout=seconds(request.timeout))
+        service.events.ended(found)
     return pb.StopContainerResponse()

@@ -13,5 +13,6 @@ def stop_pod_sandbox(service: Service, request: pb.StopPodSandboxRequest) -> pb.
     found = service.find_sandbox(required(request))
     if found:
         stop_sandbox(service.pods, found, timeout=0)
+        service.events.ended_inside(found)
         service.events.publish(found, "stopped")
     return pb.StopPodSandboxResponse()
