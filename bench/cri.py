@@ -80,7 +80,7 @@ class Node:
     def container(self, sandbox: str, config: pb.PodSandboxConfig) -> str:
         wanted = pb.ContainerConfig(
             metadata=pb.ContainerMetadata(name="main"),
-            image=pb.ImageSpec(image=self.image),
+            image=pb.ImageSpec(image=self.image, user_specified_image=self.image),
             command=list(_SLEEP),
             log_path="main.log",
         )
@@ -228,7 +228,7 @@ def _created(node: Node, count: int) -> list[str]:
         for each in range(10):
             wanted = pb.ContainerConfig(
                 metadata=pb.ContainerMetadata(name=f"c{each}"),
-                image=pb.ImageSpec(image=node.image),
+                image=pb.ImageSpec(image=node.image, user_specified_image=node.image),
                 command=list(_SLEEP),
                 log_path=f"c{each}.log",
             )

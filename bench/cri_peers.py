@@ -96,7 +96,7 @@ class Peer:
 
 
 @contextlib.contextmanager
-def orlop(folder: Path, registry: str, pause: str) -> Iterator[Peer]:
+def orlop(folder: Path, registry: str, pause: str, prefix: tuple[str, ...] = ()) -> Iterator[Peer]:
     """Our own daemon."""
     del pause  # a pod of ours has no such container
     _prepare(folder, "orlop", 42)
@@ -109,16 +109,18 @@ def orlop(folder: Path, registry: str, pause: str) -> Iterator[Peer]:
     socket = f"{folder}/orlop.sock"
     where = [f"--root={folder}/root", f"--state={folder}/run", f"--config={config}"]
     env = {**process.MINIMAL_ENV, "CONTAINERS_REGISTRIES_CONF": f"{folder}/registries.conf"}
-    argv = [sys.executable, "-m", "orlop", "serve", f"--listen=unix://{socket}", *where]
+    argv = [*prefix, sys.executable, "-m", "orlop", "serve", f"--listen=unix://{socket}", *where]
     try:
         with _daemon("orlop", argv, socket, folder, env) as pid:
             yield Peer("orlop", socket, pid, ("conmon",))
     finally:
-        process.run([sys.executable, "-m", "orlop", "node", "down", "--purge", *where], env=env)
+        process.run(
+            [*prefix, sys.executable, "-m", "orlop", "pod", "remove", "--all", "--force", *where], env=env
+        )
 
 
 @contextlib.contextmanager
-def containerd(folder: Path, registry: str, pause: str) -> Iterator[Peer]:
+def containerd(folder: Path, registry: str, pause: str, prefix: tuple[str, ...] = ()) -> Iterator[Peer]:
     """containerd with the runc shim over the same runtime."""
     del registry  # on loopback plain HTTP is its default
     _prepare(folder, "containerd", 43)
@@ -127,16 +129,17 @@ def containerd(folder: Path, registry: str, pause: str) -> Iterator[Peer]:
     crun = program("crun")
     config.write_text(_CONTAINERD.format(folder=folder, socket=socket, pause=pause, cni=_CNI, crun=crun))
     shims = folder / "bin"
-    shims.mkdir()
-    (shims / "containerd-shim-runc-v2").symlink_to(program("containerd-shim-runc-v2"))
+    shims.mkdir(exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        (shims / "containerd-shim-runc-v2").symlink_to(program("containerd-shim-runc-v2"))
     env = {**process.MINIMAL_ENV, "PATH": f"{shims}:{process.MINIMAL_ENV['PATH']}"}
-    argv = [str(program("containerd")), f"--config={config}"]
+    argv = [*prefix, str(program("containerd")), f"--config={config}"]
     with _daemon("containerd", argv, socket, folder, env) as pid:
         yield Peer("containerd", socket, pid, ("containerd-shim",))
 
 
 @contextlib.contextmanager
-def crio(folder: Path, registry: str, pause: str) -> Iterator[Peer]:
+def crio(folder: Path, registry: str, pause: str, prefix: tuple[str, ...] = ()) -> Iterator[Peer]:
     """CRI-O with conmon over the same runtime."""
     _prepare(folder, "crio", 44)
     (folder / "policy.json").write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
@@ -146,12 +149,12 @@ def crio(folder: Path, registry: str, pause: str) -> Iterator[Peer]:
     config = folder / "crio.conf"
     config.write_text(_CRIO.format(crun=program("crun"), pinns=program("pinns"), **values))
     env = {**process.MINIMAL_ENV, "CONTAINERS_REGISTRIES_CONF": f"{folder}/registries.conf"}
-    argv = [str(program("crio")), f"--config={config}", "--config-dir="]
+    argv = [*prefix, str(program("crio")), f"--config={config}", "--config-dir="]
     with _daemon("crio", argv, socket, folder, env) as pid:
         yield Peer("crio", socket, pid, ("conmon",))
 
 
-PEERS: dict[str, Callable[[Path, str, str], contextlib.AbstractContextManager[Peer]]] = {
+PEERS: dict[str, Callable[..., contextlib.AbstractContextManager[Peer]]] = {
     "orlop": orlop,
     "containerd": containerd,
     "crio": crio,
@@ -160,7 +163,7 @@ PEERS: dict[str, Callable[[Path, str, str], contextlib.AbstractContextManager[Pe
 
 def _prepare(folder: Path, name: str, octet: int) -> None:
     """The same network for each, on a bridge and with addresses of its own."""
-    (folder / "cni").mkdir(parents=True)
+    (folder / "cni").mkdir(parents=True, exist_ok=True)
     ranges = [[{"subnet": f"10.{octet}.0.0/16"}]]
     bridge = {
         "type": "bridge",
@@ -198,7 +201,7 @@ def _daemon(name: str, argv: list[str], socket: str, folder: Path, env: dict[str
 
 
 def _clean(folder: Path) -> None:
-    """Mounts and the bridge that a daemon leaves behind."""
+    """Mounts and the bridge that a daemon leaves behind. (In a namespace, the bridge goes with it.)"""
     with open("/proc/self/mountinfo", encoding="utf-8") as stream:
         places = [line.split()[4] for line in stream]
     for place in sorted((p for p in places if p.startswith(f"{folder}/")), reverse=True):

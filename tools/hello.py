@@ -79,13 +79,16 @@ def stop() -> bool:
     return True
 
 
-def push() -> None:
-    """Build the example's image from busybox and push it. The same bytes each time, so twice is harmless."""
+def push(registry: Any = None) -> None:
+    """Build the example's image from busybox and push it: to a registry of the tests, else to the one here.
+
+    The same bytes each time, so twice is harmless.
+    """
     from tests.support import images
 
     base = images.busybox_image({"Cmd": ["httpd", "-f", "-p", "8080", "-h", "/www"]})
     site = images.Layer(images.tar({"www/index.html": b"Hello from Orlop\n"}))
-    images.push(cast(Any, _Open()), "hello:1", replace(base, layers=(*base.layers, site)))
+    images.push(registry or cast(Any, _Open()), "hello:1", replace(base, layers=(*base.layers, site)))
 
 
 @dataclass(frozen=True)

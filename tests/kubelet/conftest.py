@@ -57,7 +57,8 @@ def prepared(plane: ControlPlane) -> Iterator[tuple[Daemon, str, str]]:
 @contextlib.contextmanager
 def bench(plane: ControlPlane, prepared: tuple[Daemon, str, str], minor: str) -> Iterator[Bench]:
     daemon, image, content = prepared
-    with kubelet(plane, minor, endpoint=daemon.endpoint) as node:
+    gates = {"featureGates": {"ImageVolume": True}} if minor == "1.34" else {}  # on since 1.35
+    with kubelet(plane, minor, endpoint=daemon.endpoint, **gates) as node:
         made = Bench(plane, node, daemon, image, content)
         try:
             yield made
