@@ -11,23 +11,28 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import pull, run
+from bench import cri, deployment, pull, run
 from bench.measure import Timing
 from bench.peers import CONTAINERD_VERSION
 from orlop.kit import process
 from tools import machine
+from tools.builds.table import PROGRAMS
 
 _PAGE = Path("docs/benchmarks.md")
+_WHAT = ["run", "pull", "cri", "deployment"]
 _BEGIN, _END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("what", nargs="*", choices=["run", "pull", []], default=[])
-    parser.add_argument("--rounds", type=int, default=15, help="of `run`; pulls take a fifth of it")
+    parser.add_argument("what", nargs="*", choices=[*_WHAT, []], default=[])
+    parser.add_argument(
+        "--rounds", type=int, default=15, help="of `run` and `cri`; others take a fifth of it"
+    )
     parser.add_argument("--write", action="store_true", help=f"put the tables into {_PAGE}")
     arguments = parser.parse_args()
-    what = arguments.what or ["run", "pull"]
+    what = arguments.what or _WHAT
+    few = max(2, arguments.rounds // 5)
     compileall.compile_dir("src/orlop", quiet=2)  # as an installed wheel is, whatever the environment says
     made = machine.prepare()
     lines = [_machine()]
@@ -36,9 +41,12 @@ def main() -> int:
             if "run" in what:
                 lines += _tables(run.measure(Path(folder, "run"), rounds=arguments.rounds), unit=1000)
             if "pull" in what:
-                lines += _tables(
-                    pull.measure(Path(folder, "pull"), rounds=max(2, arguments.rounds // 5)), unit=1
-                )
+                lines += _tables(pull.measure(Path(folder, "pull"), rounds=few), unit=1)
+            if "cri" in what:
+                lines += cri.measure(Path(folder, "cri"), rounds=arguments.rounds)
+            if "deployment" in what:
+                found = deployment.measure(Path(folder, "deployment"), rounds=few)
+                lines += _tables({"Deployment, 3 to 30 Ready": found}, unit=1)
     finally:
         if made:
             machine.undo()
@@ -80,7 +88,8 @@ def _machine() -> str:
     processor = model.group(1) if model else platform.machine()
     return (
         f"{os.cpu_count()} x {processor}, Linux {platform.release()}, Python {platform.python_version()}; "
-        + "; ".join([*versions, f"containerd {CONTAINERD_VERSION}"])
+        + "; ".join([*versions, f"containerd {CONTAINERD_VERSION}", f"CRI-O {PROGRAMS['crio'].version}"])
+        + "; the kubelet's requests with crun 1.21 for all"
     )
 
 

@@ -31,9 +31,12 @@ def measure(folder: Path, *, rounds: int, peers: tuple[str, ...] = tuple(PEERS))
         image = images.busybox(running)
         pause = images.busybox(running, "pause:1", config={"Cmd": ["sleep", "1000000"]})
         for name in peers:
-            with network() as netns, control_plane(place / f"{name}-plane", netns) as plane:
-                with _node(name, place, running.address, pause, plane, image):
-                    found.append(Timing(name, tuple(_scaled(plane, image) for _ in range(rounds))))
+            with (
+                network() as netns,
+                control_plane(place / f"{name}-plane", netns) as plane,
+                _node(name, place, running.address, pause, plane, image),
+            ):
+                found.append(Timing(name, tuple(_scaled(plane, image) for _ in range(rounds))))
     return found
 
 
@@ -42,17 +45,20 @@ def _node(
     name: str, place: Path, address: str, pause: str, plane: ControlPlane, image: str
 ) -> Iterator[Peer]:
     """The daemon in the cluster's network, with the images, and a kubelet on it."""
-    with PEERS[name](place / name, address, pause, ()) as peer:  # outside, where the registry is
-        with Client(peer.socket) as client:
-            for each in (image, pause):
-                client.PullImage(pb.PullImageRequest(image=pb.ImageSpec(image=each)), timeout=120)
-    with PEERS[name](place / name, address, pause, tuple(inside(plane.netns))) as peer:
-        with kubelet(plane, _KUBELET, endpoint=f"unix://{peer.socket}"):
-            try:
-                yield peer
-            finally:
-                plane.delete("deployment", "--all")
-                plane.wait("the pods to go", lambda: not plane.get("pods")["items"])
+    # The images come while the daemon is outside, where the registry is.
+    with PEERS[name](place / name, address, pause) as peer, Client(peer.socket) as client:
+        for each in (image, pause):
+            client.PullImage(pb.PullImageRequest(image=pb.ImageSpec(image=each)), timeout=120)
+    prefix = tuple(inside(plane.netns))
+    with (
+        PEERS[name](place / name, address, pause, prefix) as peer,
+        kubelet(plane, _KUBELET, endpoint=f"unix://{peer.socket}"),
+    ):
+        try:
+            yield peer
+        finally:
+            plane.delete("deployment", "--all")
+            plane.wait("the pods to go", lambda: not plane.get("pods")["items"])
 
 
 def _scaled(plane: ControlPlane, image: str) -> float:
