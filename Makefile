@@ -25,7 +25,7 @@ test: $(STAMPS)/developer $(STAMPS)/test-packages ## install what the tests need
 test-vm: $(STAMPS)/developer $(STAMPS)/test-packages ## the same program in a stock Debian guest: systemd, pure cgroup v2
 	@$(BIN)/python -m pytest -q -m vm tests/vm
 
-bench: $(STAMPS)/developer $(STAMPS)/test-packages ## measure against podman and containerd, print the ratios
+bench: $(STAMPS)/developer $(STAMPS)/bench-packages ## measure against podman, containerd and CRI-O, print the ratios
 	@$(BIN)/python -m bench
 
 docs: $(STAMPS)/developer ## write anew what is generated from the source: docs/cli.md, docs/play.md
@@ -49,6 +49,10 @@ $(STAMPS)/packages: tools/packages.sh
 
 $(STAMPS)/test-packages: tools/packages.sh
 	@sh tools/packages.sh test
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/bench-packages: tools/packages.sh
+	@sh tools/packages.sh bench
 	@mkdir -p $(STAMPS) && touch $@
 
 $(STAMPS)/program: $(STAMPS)/packages requirements.lock pyproject.toml tools/venv.sh

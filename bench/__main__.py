@@ -26,9 +26,7 @@ _BEGIN, _END = "<!-- measured: begin -->", "<!-- measured: end -->"
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("what", nargs="*", choices=[*_WHAT, []], default=[])
-    parser.add_argument(
-        "--rounds", type=int, default=15, help="of `run` and `cri`; others take a fifth of it"
-    )
+    parser.add_argument("--rounds", type=int, default=15, help="of `run` and `cri`; a fifth of it of others")
     parser.add_argument("--write", action="store_true", help=f"put the tables into {_PAGE}")
     arguments = parser.parse_args()
     what = arguments.what or _WHAT

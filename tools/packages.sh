@@ -1,15 +1,19 @@
 #!/bin/sh
-# Install the Debian packages that are missing: `packages.sh run` for the node, `packages.sh test` for the tests.
+# Install the Debian packages that are missing: `run` for the node, `test` for the tests, `bench` for peers.
 set -eu
 
 run="python3 python3-venv crun conmon catatonit containernetworking-plugins iptables iproute2 ca-certificates
      docker-registry busybox-static curl"
 test="runc skopeo podman buildah umoci debootstrap mmdebstrap nftables qemu-system-x86"
 
+# What the peers of `make bench` are built with: crun and CRI-O are linked to these.
+bench="build-essential pkg-config dpkg-dev libseccomp-dev libcap-dev libyajl-dev libsystemd-dev"
+
 case "${1:-}" in
 run) wanted=$run ;;
 test) wanted="$run $test" ;;
-*) echo "usage: packages.sh run|test" >&2 && exit 2 ;;
+bench) wanted="$run $test $bench" ;;
+*) echo "usage: packages.sh run|test|bench" >&2 && exit 2 ;;
 esac
 
 missing=

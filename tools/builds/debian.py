@@ -12,22 +12,16 @@ from orlop.kit.errors import Unsupported
 
 _SUITE = "trixie"
 _SECONDS = 20 * 60
-_NEEDS = (
-    *("build-essential", "pkg-config", "dpkg-dev"),
-    *("libseccomp-dev", "libcap-dev", "libyajl-dev", "libsystemd-dev"),
-)
 
 
 def crun(target: Path) -> None:
-    """Build it to `target`. Raises Unsupported where this machine has no Debian mirror."""
+    """Build it to `target`, with what `packages.sh bench` installs. Raises Unsupported without a mirror."""
     with TemporaryDirectory() as scratch:
         env = {**process.MINIMAL_ENV, "DEBIAN_FRONTEND": "noninteractive", "HOME": scratch}
 
         def run(*argv: str) -> None:
             process.run(["nice", "env", "-C", scratch, *argv], env=env, timeout=_SECONDS)
 
-        install = ("apt-get", "install", "-y", "-qq", "--no-install-recommends")
-        run(*install, *_NEEDS)
         apt = _apt(Path(scratch))
         run("apt-get", *apt, "update")
         run("apt-get", *apt, "source", "--tar-only", "crun")  # apt checks its digest
