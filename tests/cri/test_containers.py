@@ -577,6 +577,30 @@ def test_limits_change_while_it_runs(shared: Client) -> None:
     remove(shared, sandbox)
 
 
+def test_limits_are_taken_away(shared: Client) -> None:
+    """-1, at the beginning and later: the kernel's own word for no limit."""
+    sandbox = run(shared)
+    none = pb.LinuxContainerResources(memory_limit_in_bytes=-1, memory_swap_limit_in_bytes=-1, cpu_quota=-1)
+    free = started(shared, sandbox, box(name="free", linux=pb.LinuxContainerConfig(resources=none)))
+    some = pb.LinuxContainerResources(memory_limit_in_bytes=64 << 20, cpu_quota=20_000, cpu_period=100_000)
+    bound = started(shared, sandbox, box(name="bound", linux=pb.LinuxContainerConfig(resources=some)))
+    files = "/sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max"
+    look = f"cat {files} 2>/dev/null; true"
+    assert execute(shared, bound, look).stdout.strip() == b"%d" % (64 << 20)
+    shared.UpdateContainerResources(pb.UpdateContainerResourcesRequest(container_id=bound, linux=none))
+    assert execute(shared, bound, look).stdout == execute(shared, free, look).stdout
+    told = status(shared, bound).resources.linux
+    assert (told.memory_limit_in_bytes, told.cpu_quota) == (-1, -1)
+    for wrong in ("memory_limit_in_bytes", "memory_swap_limit_in_bytes", "cpu_quota"):
+        with refused(INVALID, wrong):
+            shared.UpdateContainerResources(
+                pb.UpdateContainerResourcesRequest(
+                    container_id=bound, linux=pb.LinuxContainerResources(**{wrong: -2})
+                )
+            )
+    remove(shared, sandbox)
+
+
 def test_limits_of_a_pod_change_and_are_told(shared: Client) -> None:
     sandbox = run(shared)
     identifier = started(shared, sandbox)

@@ -8,15 +8,22 @@ from orlop.runtime.model import Resources
 
 _PERIOD = 100_000  # microseconds, of a limit in thousandths of a core
 _SHARES = 1024  # of a whole core
+_LEAST = {
+    "cpu_period": 0,
+    "cpu_quota": -1,
+    "cpu_shares": 0,
+    "memory_limit_in_bytes": -1,
+    "memory_swap_limit_in_bytes": -1,
+}
 
 
 def resources(asked: pb.LinuxContainerResources, subject: str) -> Resources:
-    """What is 0 or empty is not set. Raises InvalidInput for numbers that mean nothing.
+    """What is 0 or empty is not set, -1 is no limit any more. Raises InvalidInput for what means nothing.
 
     A process' `oom_score_adj` is a container's at its creation, see there.
     """
-    for name in ("cpu_period", "cpu_shares", "memory_limit_in_bytes"):
-        if getattr(asked, name) < 0:
+    for name, least in _LEAST.items():
+        if getattr(asked, name) < least:
             raise InvalidInput(f"{subject}: {name}", "is negative", hint="give 0 for no limit")
     if not -1000 <= asked.oom_score_adj <= 1000:
         raise InvalidInput(

@@ -21,7 +21,7 @@ _CPUSET = frozenset("0123456789,-")
 
 def resources(spec: ContainerSpec, machine: Machine, found: list[devices.Node]) -> dict[str, object]:
     """`linux.resources` of a new container."""
-    part = limited(spec.resources, swap=machine.swap, unified=machine.unified)
+    part = limited(_begun(spec.resources), swap=machine.swap, unified=machine.unified)
     part.setdefault("pids", {"limit": limits.PIDS_PER_CONTAINER})
     part["devices"] = devices.rules(found, privileged=spec.security.privileged)
     if machine.unified and spec.resources.memory_limit > 0:
@@ -32,6 +32,14 @@ def resources(spec: ContainerSpec, machine: Machine, found: list[devices.Node]) 
         del part["hugepageLimits"]
         machine.rights.say("limits of huge pages are left out: this machine has no hugetlb controller")
     return part
+
+
+def _begun(asked: Resources) -> Resources:
+    """Without what has no limit: a new group has none, and crun 1.8 cannot write a quota of -1."""
+    none = {name: 0 for name in ("cpu_quota", "memory_limit") if getattr(asked, name) == UNLIMITED}
+    if none.get("memory_limit") == 0:
+        none["memory_swap"] = 0
+    return Resources(**{**vars(asked), **none}) if none else asked
 
 
 def limited(asked: Resources, *, swap: bool, unified: bool = False) -> dict[str, object]:
