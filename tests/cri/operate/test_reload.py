@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
+import ssl
+import subprocess
+import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -100,3 +103,33 @@ def test_many_signals_at_once_end_in_the_last_file(running: Daemon) -> None:
             return dict(json.loads(client.Status(pb.StatusRequest(verbose=True)).info["config"])["cri"])
 
         until(lambda: settings()["parallel_pulls"] == 29)
+
+
+def test_the_streaming_certificate_is_read_anew(tmp_path: Path) -> None:
+    cert, key = tmp_path / "cert", tmp_path / "key"
+    first = certificate(cert, key)
+    text = f'[streaming]\ntls_cert = "{cert}"\ntls_key = "{key}"\n'
+    with temporary_node(config=text) as node, daemon(node) as running:
+        address = urllib.parse.urlsplit(word(node)["streaming"])
+
+        def shown() -> str:
+            return ssl.get_server_certificate((str(address.hostname), int(address.port or 0)), timeout=10)
+
+        assert shown() == first
+        second = certificate(cert, key)
+        assert reload(running, text)["error"] == ""
+        assert shown() == second != first
+        key.write_text("no key")
+        assert str(key) in reload(running, text)["error"]
+        assert shown() == second
+
+
+def certificate(cert: Path, key: Path) -> str:
+    """Make a new one there; its text."""
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+        + ["-subj", "/CN=node", "-days", "2", "-keyout", str(key), "-out", str(cert)],
+        check=True,
+        capture_output=True,
+    )
+    return cert.read_text()

@@ -1,6 +1,6 @@
 """SIGHUP: the configuration is read anew; what can change while the daemon works does, the rest is named.
 
-All or nothing: a file that is wrong anywhere changes nothing.
+All or nothing: a file that is wrong anywhere changes nothing. The streaming server's certificate is read anew too.
 """
 
 from __future__ import annotations
@@ -88,6 +88,7 @@ class Reloader:
         error = ""
         try:
             config, settings = await in_thread(self._read)
+            await in_thread(self._service.streaming.reload_tls)
             self._apply(config, settings)
         except OrlopError as failure:
             error = f"{failure} ({failure.hint})"

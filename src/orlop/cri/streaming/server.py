@@ -97,8 +97,9 @@ class Streaming:
         self._workers.close()
 
     def reload_tls(self) -> None:
-        """Read certificate and key anew, for the connections to come. Raises InvalidInput."""
+        """Read certificate and key anew, for the connections to come. Raises InvalidInput: the old ones stay."""
         if self._tls is not None:
+            _context(self._settings)  # a context that a wrong key was loaded into would be of no use any more
             _load(self._tls, self._settings)
 
     @property
