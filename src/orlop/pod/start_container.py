@@ -15,7 +15,7 @@ def start_container(pods: Pods, name: str) -> Container:
     Raises NotFound, Conflict (it has exited before), and what `runtime` raises.
     """
     identifier = pods.container_row(name)["id"]
-    with pods.claim(identifier):
+    with pods.claim(identifier) as claim:
         row = pods.container_row(identifier)
         if row["state"] == STARTING:  # of a process that died: its claim is ours
             refresh.settle(pods, row)
@@ -31,7 +31,8 @@ def start_container(pods: Pods, name: str) -> Container:
         started = pods.now()
         pods.records.update("containers", identifier, state=STARTING)
         try:
-            pods.engine.start(identifier)
+            # A start that outlives us keeps the claim: until it is over nobody judges its outcome.
+            pods.engine.start(identifier, inherited=(claim,))
         except BaseException:
             refresh.settle(pods, pods.container_row(identifier))
             raise

@@ -228,9 +228,12 @@ class Engine:
         whole: dict[str, object] = json.loads(build.config(spec, self._machine(), {}))
         return whole
 
-    def start(self, identifier: str) -> None:
-        """Let the created program run. Raises NotFound, Conflict (it has ended), RuntimeFailed."""
-        done = self.run_verb("start", identifier)
+    def start(self, identifier: str, inherited: tuple[int, ...] = ()) -> None:
+        """Let the created program run. Raises NotFound, Conflict (it has ended), RuntimeFailed.
+
+        The runtime keeps the descriptors `inherited` open while it is at it, also if we are killed meanwhile.
+        """
+        done = self.run_verb("start", identifier, pass_fds=inherited)
         if done.status == 0:
             return
         said = done.stderr.decode(errors="replace").strip()
@@ -518,11 +521,20 @@ class Engine:
             huge_pages=self.cgroups.huge_pages,
         )
 
-    def run_verb(self, verb: str, identifier: str, *more: str, stdin: bytes = b"") -> process.Completed:
+    def run_verb(
+        self,
+        verb: str,
+        identifier: str,
+        *more: str,
+        stdin: bytes = b"",
+        pass_fds: tuple[int, ...] = (),
+    ) -> process.Completed:
         options = tuple(word for word in more if verb == "update" or word.startswith("--"))
         values = more[len(options) :]
         argv = [*self.command(identifier), verb, *options, _plain(identifier), *values]
-        return process.run(argv, timeout=limits.RUNTIME_TIMEOUT, check=False, stdin=stdin)
+        return process.run(
+            argv, timeout=limits.RUNTIME_TIMEOUT, check=False, stdin=stdin, pass_fds=pass_fds
+        )
 
     def ask(self, verb: str, identifier: str, *more: str, stdin: bytes = b"") -> None:
         done = self.run_verb(verb, identifier, *more, stdin=stdin)
