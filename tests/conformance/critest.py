@@ -53,17 +53,7 @@ def run(
     """Run it whole, or what `focus` says (regular expressions); its report and words land in `folder`."""
     report = folder / "critest.json"
     report.unlink(missing_ok=True)
-    argv = [
-        str(program("critest")),
-        f"-runtime-endpoint=unix://{socket}",
-        f"-image-endpoint=unix://{socket}",
-        "-ginkgo.no-color",
-        "-ginkgo.seed=1",
-        f"-ginkgo.json-report={report}",
-        *(f"-ginkgo.focus={each}" for each in focus),
-        *(f"-ginkgo.skip={each}" for each in skip),
-        *arguments,
-    ]
+    argv = [str(program("critest")), *flags(socket, report, focus, skip), *arguments]
     with (folder / "critest.log").open("wb") as log:
         subprocess.run(
             argv, cwd=folder, stdout=log, stderr=log, stdin=subprocess.DEVNULL, timeout=SECONDS, check=False
@@ -73,6 +63,19 @@ def run(
             f"critest left no report: {(folder / 'critest.log').read_text(errors='replace')[-2000:]}"
         )
     return read(json.loads(report.read_text(encoding="utf-8")))
+
+
+def flags(socket: str, report: Path, focus: Sequence[str] = (), skip: Sequence[str] = ()) -> list[str]:
+    """What critest is to be told: the socket's path, where its report goes, which specs."""
+    return [
+        f"-runtime-endpoint=unix://{socket}",
+        f"-image-endpoint=unix://{socket}",
+        "-ginkgo.no-color",
+        "-ginkgo.seed=1",
+        f"-ginkgo.json-report={report}",
+        *(f"-ginkgo.focus={each}" for each in focus),
+        *(f"-ginkgo.skip={each}" for each in skip),
+    ]
 
 
 def read(report: Any) -> list[Spec]:

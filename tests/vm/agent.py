@@ -3,6 +3,7 @@
 In: {"argv": [...], "timeout": seconds}. Out: {"status": n, "stdout": "...", "stderr": "..."}.
 """
 
+import io
 import json
 import subprocess
 
@@ -17,7 +18,12 @@ def main() -> None:
             pending += port.read(65536) or b""
             while b"\n" in pending:
                 line, _, pending = pending.partition(b"\n")
-                port.write(json.dumps(_answer(json.loads(line))).encode() + b"\n")
+                _write(port, json.dumps(_answer(json.loads(line))).encode() + b"\n")
+
+
+def _write(port: io.RawIOBase, data: bytes) -> None:
+    while data:
+        data = data[port.write(data) or 0 :]  # the kernel takes 32 KiB at once
 
 
 def _answer(request: dict) -> dict:  # type: ignore[type-arg]  # the guest's Python runs this file alone
