@@ -17,7 +17,7 @@ import time
 from orlop.kit import limits, process
 from orlop.kit.errors import Conflict, InvalidInput, NotFound, Unavailable
 from orlop.kit.value import dataclass
-from orlop.runtime import conmon, errors, exits, handlers, processes, words
+from orlop.runtime import conmon, errors, exits, handlers, oom, processes, words
 from orlop.runtime.exits import Exit
 from orlop.runtime.signals import signal_number
 
@@ -215,8 +215,7 @@ class Engine:
             said = said or words.beginning(f"{bundle}/conmon.log")
             raise errors.explained(spec.id, spec.process.args[0], said) from refused
         if self.systemd and (cgroup := self.cgroup_of(spec.id)):
-            with open(f"{bundle}/oom-before", "w", encoding="ascii") as stream:
-                stream.write(str(self.cgroups.oom_kills(os.path.dirname(cgroup))))
+            oom.prepare(bundle, self.cgroups, cgroup)
         with open(f"{bundle}/start", "w", encoding="ascii") as stream:
             stream.write(str(processes.start_time(pid)))
         return pid
@@ -253,6 +252,8 @@ class Engine:
         Raises InvalidInput (no such signal), RuntimeFailed.
         """
         code = signal_number(number)
+        if code == _SIGKILL and self.systemd:
+            oom.mark_killed(self.bundle(identifier))
         cgroup = self.cgroup_of(identifier) if all else ""
         if all and code == _SIGKILL and cgroup:
             self.cgroups.kill(cgroup)
@@ -581,17 +582,9 @@ class Engine:
         return str(part["args"][0]) if isinstance(part, dict) else "its program"
 
     def _out_of_memory(self, identifier: str, killed: bool) -> bool:
-        """conmon's mark, or the kernel's count: conmon may have read the exit before the event."""
-        if os.path.exists(f"{self.bundle(identifier)}/oom"):
-            return True
         cgroup = self.cgroup_of(identifier)
-        if not cgroup:
-            return False
-        if not self.systemd or self.cgroups.oom_kills(cgroup):
-            return self.cgroups.oom_kills(cgroup) > 0
-        # systemd takes a scope away when it is empty; the slice above counts what was killed below it.
-        before = conmon.number(f"{self.bundle(identifier)}/oom-before")
-        return killed and self.cgroups.oom_kills(os.path.dirname(cgroup)) > before
+        bundle = self.bundle(identifier)
+        return oom.happened(bundle, self.cgroups, cgroup, systemd=self.systemd, killed=killed)
 
 
 def _plain(identifier: str) -> str:
