@@ -34,6 +34,8 @@ class Client:
             ("grpc.max_receive_message_length", _SIZE),
             ("grpc.max_send_message_length", -1),
             ("grpc.use_local_subchannel_pool", 1),
+            ("grpc.initial_reconnect_backoff_ms", 50),
+            ("grpc.max_reconnect_backoff_ms", 200),
         ]
         self._channel = grpc.insecure_channel(f"unix:{socket}", options=options)
         self._calls: dict[str, Any] = {}

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _KIND = "cniCacheV1"
+_PARTIAL = ".tmp"  # how kit.files names what it writes
 
 
 @dataclass(frozen=True)
@@ -79,13 +80,21 @@ class Records:
         return [record for name in self._names() if (record := self._read(name)) is not None]
 
     def of(self, pod_id: str) -> list[Record]:
-        """The records of one pod."""
-        names = [name for name in self._names() if f"-{pod_id}-" in name]
-        return [record for name in names if (record := self._read(name)) is not None and record.id == pod_id]
+        """The records of one pod, for whoever holds its lock: what a killed writer left of one goes."""
+        names = [name for name in self._listed() if f"-{pod_id}-" in name]
+        for name in names:
+            if name.endswith(_PARTIAL):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(os.path.join(self._folder, name))
+        records = (self._read(name) for name in names if not name.endswith(_PARTIAL))
+        return [record for record in records if record is not None and record.id == pod_id]
 
     def _names(self) -> list[str]:
+        return [name for name in self._listed() if not name.endswith(_PARTIAL)]
+
+    def _listed(self) -> list[str]:
         try:
-            return sorted(name for name in os.listdir(self._folder) if not name.endswith(".tmp"))
+            return sorted(os.listdir(self._folder))
         except FileNotFoundError:
             return []
 

@@ -153,16 +153,24 @@ class Pods:
         """Hold the object of this ID: nobody else changes it meanwhile. A dead holder holds nothing."""
         path = self.claim_path(identifier)
         while True:
+            known = os.path.exists(path)
             with locks.hold(path) as descriptor:
-                if _is_at(descriptor, path):  # else it was removed while we waited for it
+                if not _is_at(descriptor, path):  # it was removed while we waited for it
+                    continue
+                try:
                     yield descriptor
-                    return
+                finally:
+                    if not known and not self._has(identifier):  # it went before we came
+                        self.release_claim(identifier)
+                return
 
     def claim_path(self, identifier: str) -> str:
         return self.node.in_state("locks", "pods", identifier)
 
     def is_free(self, identifier: str) -> bool:
         """Whether nobody is at work on the object of this ID."""
+        if not os.path.exists(self.claim_path(identifier)):
+            return True
         with locks.attempt(self.claim_path(identifier)) as held:
             return held
 
@@ -170,6 +178,9 @@ class Pods:
         """Take the lock's file away, once the object's row is gone."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.claim_path(identifier))
+
+    def _has(self, identifier: str) -> bool:
+        return any(self.records.row(table, identifier) is not None for table in ("containers", "sandboxes"))
 
     @contextlib.contextmanager
     def gate(self) -> Iterator[None]:

@@ -168,7 +168,10 @@ def _remove_orphans(pods: Pods, notes: _Notes) -> None:
 def _claimed(pods: Pods, table: str, identifier: str) -> Iterator[sqlite3.Row | None]:
     """The object's row as it is, with its claim held; None where somebody else is at work, or it is gone."""
     with locks.attempt(pods.claim_path(identifier)) as held:
-        yield pods.records.row(table, identifier) if held else None
+        row = pods.records.row(table, identifier) if held else None
+        yield row
+        if held and row is None:
+            pods.release_claim(identifier)
 
 
 def _is_free(path: str) -> bool:
