@@ -1,0 +1,1 @@
+"""The soak: pods from many clients while the daemon is killed. See test_soak.py."""
