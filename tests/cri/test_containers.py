@@ -33,7 +33,7 @@ from tests.cri.requests import (
     started,
     status,
 )
-from tests.support.cri import Client
+from tests.support.cri import Client, Daemon
 
 pytestmark = pytest.mark.host
 
@@ -591,12 +591,12 @@ def test_limits_are_taken_away(shared: Client) -> None:
     assert execute(shared, bound, look).stdout == execute(shared, free, look).stdout
     told = status(shared, bound).resources.linux
     assert (told.memory_limit_in_bytes, told.cpu_quota) == (-1, -1)
-    for wrong in ("memory_limit_in_bytes", "memory_swap_limit_in_bytes", "cpu_quota"):
-        with refused(INVALID, wrong):
+    for name in ("memory_limit_in_bytes", "memory_swap_limit_in_bytes", "cpu_quota"):
+        wrong = pb.LinuxContainerResources()
+        setattr(wrong, name, -2)
+        with refused(INVALID, name):
             shared.UpdateContainerResources(
-                pb.UpdateContainerResourcesRequest(
-                    container_id=bound, linux=pb.LinuxContainerResources(**{wrong: -2})
-                )
+                pb.UpdateContainerResourcesRequest(container_id=bound, linux=wrong)
             )
     remove(shared, sandbox)
 
@@ -702,3 +702,27 @@ def test_the_runtime_is_ready_and_says_what_it_can_do(shared: Client) -> None:
     assert answer.features.supplemental_groups_policy
     assert json.loads(answer.info["config"])["runtime"]["path"] == "crun"
     assert not shared.Status(pb.StatusRequest()).info
+
+
+@pytest.mark.parametrize("command", ["/no/such/program", "/etc/passwd"])
+def test_what_cannot_be_executed_is_told_by_its_start(serving: Daemon, client: Client, command: str) -> None:
+    """As with containerd, so that a pod that is never restarted fails and others back off."""
+    sandbox = run(client)
+    first = create(client, sandbox, box(name="first", command=[command]))
+    second = create(client, sandbox, box(name="second", command=[command]))
+    serving.kill()
+    serving.start()
+    assert status(client, first).state == pb.CONTAINER_CREATED
+    with refused(INVALID, command):
+        start(client, first)
+    now = status(client, first)
+    assert (now.state, now.reason, now.exit_code) == (pb.CONTAINER_EXITED, "StartError", 128)
+    assert command in now.message
+    assert now.finished_at >= now.created_at
+    with refused(PRECONDITION):
+        start(client, first)
+    client.StopContainer(pb.StopContainerRequest(container_id=second, timeout=5))
+    assert status(client, second).exit_code == 128
+    for each in (first, second):
+        client.RemoveContainer(pb.RemoveContainerRequest(container_id=each))
+    remove(client, sandbox)

@@ -22,6 +22,7 @@ from orlop.kit import limits
 from orlop.kit.errors import LimitExceeded
 from orlop.pod.context import Pods
 from tests.cri.objects import container, running_container, sandbox
+from tests.cri.requests import box, create, refused, remove, run, start
 from tests.support.cri import Client, Daemon
 
 host = pytest.mark.host
@@ -120,6 +121,17 @@ def test_an_end_that_nobody_asked_for_is_told(client: Client, serving: Daemon, l
 
 
 @host
+def test_a_start_that_cannot_be_is_an_end(client: Client, listener: Listener) -> None:
+    pod = run(client)
+    identifier = create(client, pod, box(command=["/no/such/program"]))
+    with refused(grpc.StatusCode.INVALID_ARGUMENT):
+        start(client, identifier)
+    *_, last = listener.until(identifier, STOPPED)
+    [told] = last.containers_statuses
+    assert (told.state, told.reason, told.exit_code) == (pb.CONTAINER_EXITED, "StartError", 128)
+    remove(client, pod)
+
+
 def test_the_containers_of_a_stopped_pod_have_ended_before_it(client: Client, listener: Listener) -> None:
     pod = sandbox(client)
     inside = running_container(client, pod)

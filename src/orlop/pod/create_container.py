@@ -8,8 +8,9 @@ from orlop.kit.errors import Conflict
 from orlop.pod import codec, container, refresh, remove_container
 from orlop.pod.context import Pods, as_container, as_sandbox, new_id
 from orlop.pod.model import Container, ContainerConfig, SandboxConfig
-from orlop.pod.records import CREATED, CREATING, READY, REMOVING
+from orlop.pod.records import CREATED, CREATING, READY, REMOVING, START_ERROR
 from orlop.runtime.cgroups.prompt import PromptMoves
+from orlop.runtime.errors import CommandDenied, CommandNotFound
 
 TYPE_CHECKING = False  # as typing's, without importing typing
 if TYPE_CHECKING:
@@ -18,18 +19,22 @@ if TYPE_CHECKING:
     from orlop.runtime.model import ContainerSpec
 
 
-def create_container(pods: Pods, sandbox_id: str, config: ContainerConfig) -> Container:
+def create_container(
+    pods: Pods, sandbox_id: str, config: ContainerConfig, *, program_later: bool = False
+) -> Container:
     """The container (sandbox, name, attempt): a new one, or the one that is there, as it is.
 
     Requests for the same at the same time join. Raises NotFound (pod, image), Conflict (the pod is not
     ready), InvalidInput, and what `store` and `runtime` raise; after an error nothing is left.
+    With `program_later` a program that cannot be executed is told by the container's start, as the kubelet
+    wants it: a restart policy speaks of containers that there are.
     """
     container.validate(config)
     pod = pods.sandbox_row(sandbox_id)
     while True:
         row = _existing(pods, pod["id"], config)
         if row is None:
-            made = _make(pods, pod, config)
+            made = _make(pods, pod, config, program_later)
             if made is not None:
                 return made
             continue  # somebody else was first: join
@@ -48,7 +53,7 @@ def _existing(pods: Pods, sandbox_id: str, config: ContainerConfig) -> sqlite3.R
     return rows[0] if rows else None
 
 
-def _make(pods: Pods, pod_row: sqlite3.Row, config: ContainerConfig) -> Container | None:
+def _make(pods: Pods, pod_row: sqlite3.Row, config: ContainerConfig, program_later: bool) -> Container | None:
     """A new container; None where one of that identity came into being meanwhile."""
     image_id, image = container.image_of(pods, config)
     identifier, sandbox_id = new_id(), pod_row["id"]
@@ -71,6 +76,12 @@ def _make(pods: Pods, pod_row: sqlite3.Row, config: ContainerConfig) -> Containe
                 process=codec.dumps(process),
             )
             pods.tell("created_container", sandbox_id, identifier)
+        except (CommandNotFound, CommandDenied) as error:
+            if not program_later:
+                remove_container.undo(pods, identifier)
+                raise
+            failed = {"state": CREATED, "reason": START_ERROR, "message": error.cause}
+            pods.records.update("containers", identifier, **failed)
         except BaseException:
             remove_container.undo(pods, identifier)
             raise

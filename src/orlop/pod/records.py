@@ -24,6 +24,8 @@ UNFINISHED_SANDBOX = "(state <> 'ready' AND held = 1 OR state = 'removing')"
 
 LOST = "Lost"
 LOST_EXIT_CODE = 255
+START_ERROR = "StartError"  # the reason of a container whose program cannot be executed
+START_EXIT_CODE = 128
 
 MIGRATIONS = (
     """

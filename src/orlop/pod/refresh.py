@@ -6,10 +6,28 @@ import sqlite3
 
 from orlop.kit import limits
 from orlop.pod.context import Pods
-from orlop.pod.records import CREATED, EXITED, LOST, LOST_EXIT_CODE, RUNNING, STARTING
+from orlop.pod.records import (
+    CREATED,
+    EXITED,
+    LOST,
+    LOST_EXIT_CODE,
+    RUNNING,
+    START_ERROR,
+    START_EXIT_CODE,
+    STARTING,
+)
 from orlop.runtime.processes import alive, start_time
 
-__all__ = ["alive", "end_values", "record_end", "refreshed", "settle", "start_time"]
+__all__ = [
+    "alive",
+    "cannot_start",
+    "end_values",
+    "record_failure",
+    "record_end",
+    "refreshed",
+    "settle",
+    "start_time",
+]
 
 TYPE_CHECKING = False  # as typing's, without importing typing
 if TYPE_CHECKING:
@@ -21,13 +39,30 @@ def refreshed(pods: Pods, row: sqlite3.Row) -> sqlite3.Row:
     state = row["state"]
     if state == RUNNING and not alive(row["pid"], row["pid_start"]):
         record_end(pods, row, patient=True)
-    elif state == CREATED and not alive(row["pid"], row["pid_start"]):
+    elif state == CREATED and not cannot_start(row) and not alive(row["pid"], row["pid_start"]):
         record_end(pods, row, patient=False)
     elif state == STARTING and pods.is_free(row["id"]):
         settle(pods, row)
     else:
         return row
     return pods.records.row("containers", row["id"]) or row
+
+
+def cannot_start(row: sqlite3.Row) -> bool:
+    """Whether its program was found to be no program, which its start has to tell."""
+    return bool(row["state"] == CREATED and row["reason"] == START_ERROR)
+
+
+def record_failure(pods: Pods, row: sqlite3.Row) -> None:
+    """Write down that a container that `cannot_start` did not."""
+    pods.records.update(
+        "containers",
+        row["id"],
+        only_in=(CREATED,),
+        state=EXITED,
+        exit_code=START_EXIT_CODE,
+        finished=pods.now(),
+    )
 
 
 def settle(pods: Pods, row: sqlite3.Row) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orlop.kit.errors import Conflict
+from orlop.kit.errors import Conflict, InvalidInput
 from orlop.pod import refresh
 from orlop.pod.context import Pods, as_container
 from orlop.pod.model import Container
@@ -12,7 +12,8 @@ from orlop.pod.records import CREATED, RUNNING, STARTING
 def start_container(pods: Pods, name: str) -> Container:
     """The container runs, or ran and has ended already. A running one is fine.
 
-    Raises NotFound, Conflict (it has exited before), and what `runtime` raises.
+    Raises NotFound, Conflict (it has exited before), InvalidInput (its program cannot be executed, and it is
+    over with that), and what `runtime` raises.
     """
     identifier = pods.container_row(name)["id"]
     with pods.claim(identifier) as claim:
@@ -23,6 +24,11 @@ def start_container(pods: Pods, name: str) -> Container:
         row = refresh.refreshed(pods, row)
         if row["state"] == RUNNING:
             return as_container(row)
+        if refresh.cannot_start(row):
+            refresh.record_failure(pods, row)
+            raise InvalidInput(
+                f"container {row['name']}", row["message"], hint="check the command and the image's PATH"
+            )
         if row["state"] != CREATED:
             raise Conflict(
                 f"container {row['name']}", "has ended, and a container runs once", hint="create a new one"

@@ -59,4 +59,7 @@ def _current(pods: Pods, identifier: str) -> sqlite3.Row | None:
     if row is None:
         return None
     row = refresh.refreshed(pods, row)
+    if refresh.cannot_start(row):
+        refresh.record_failure(pods, row)
+        return None
     return row if row["state"] in (CREATED, RUNNING) else None

@@ -24,7 +24,7 @@ def create_container(service: Service, request: pb.CreateContainerRequest) -> pb
     sandbox = service.sandbox(required(request, "pod_sandbox_id"))
     image = _image(service, request.config.image.image)
     config = container_config(request.config, sandbox.config, **image)
-    made = create(service.pods, sandbox.id, config)
+    made = create(service.pods, sandbox.id, config, program_later=True)
     service.events.publish(made.id, "created")
     return pb.CreateContainerResponse(container_id=made.id)
 
