@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import importlib
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -25,6 +26,7 @@ from orlop.cri.proto import cri_pb2 as pb
 from orlop.cri.service import Service
 from orlop.cri.status import Failure, failure
 from orlop.kit import limits
+from orlop.kit.errors import LimitExceeded
 from orlop.kit.value import dataclass
 
 VERSIONS = ("v1", "v1alpha2")  # the same messages on the wire
@@ -32,8 +34,10 @@ _PACKAGES = {"RuntimeService": "orlop.cri.runtime", "ImageService": "orlop.cri.i
 _THREADS = {
     "query": limits.CRI_QUERY_THREADS,
     "stop": limits.CRI_STOP_THREADS,
+    "exec": limits.CRI_EXEC_THREADS,
     "work": limits.CRI_WORKER_THREADS,
 }
+_PATIENT = {"stop", "exec"}  # pools whose work takes as long as a pod's author wants
 _OPTIONS = (
     ("grpc.max_receive_message_length", limits.CRI_MESSAGE),
     ("grpc.max_send_message_length", limits.CRI_MESSAGE),
@@ -76,10 +80,10 @@ def rpcs() -> dict[str, Rpc]:
 
 
 def _pool(name: str) -> str:
-    """What changes nothing must not queue behind slow work, and nothing behind stops, which wait long."""
+    """What changes nothing must not queue behind slow work, and nothing behind what waits for others."""
     if name.startswith("List") or name.endswith(("Status", "Stats", "Info")):
         return "query"
-    return "stop" if name.startswith("Stop") else "work"
+    return "stop" if name.startswith("Stop") else "exec" if name == "ExecSync" else "work"
 
 
 class Server:
@@ -91,6 +95,7 @@ class Server:
         self._pools = {
             name: ThreadPoolExecutor(count, thread_name_prefix=name) for name, count in _THREADS.items()
         }
+        self._busy = dict.fromkeys(_THREADS, 0)
         self._under_way: set[asyncio.Task[Any]] = set()
         self._streams: set[asyncio.Task[Any]] = set()
         self._ending = False
@@ -175,9 +180,21 @@ class Server:
         if inspect.iscoroutinefunction(rpc.function):
             called: Awaitable[Any] = rpc.function(self._service, request)
             return called
+        if rpc.pool in _PATIENT and self._busy[rpc.pool] >= _THREADS[rpc.pool]:
+            raise LimitExceeded(
+                rpc.name,
+                f"{_THREADS[rpc.pool]} of this kind are under way",
+                hint="ask again when some have ended",
+            )
         context = contextvars.copy_context()
         loop = asyncio.get_running_loop()
-        return loop.run_in_executor(self._pools[rpc.pool], context.run, rpc.function, self._service, request)
+        self._busy[rpc.pool] += 1
+        work = loop.run_in_executor(self._pools[rpc.pool], context.run, rpc.function, self._service, request)
+        work.add_done_callback(functools.partial(self._done, rpc.pool))
+        return work
+
+    def _done(self, pool: str, _: object) -> None:
+        self._busy[pool] -= 1
 
     async def _stream(self, rpc: Rpc, request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
         task = asyncio.current_task()

@@ -6,7 +6,7 @@ import logging
 
 from grpc import StatusCode
 
-from orlop.kit import errors
+from orlop.kit import errors, limits
 from orlop.kit.value import dataclass
 
 _log = logging.getLogger(__name__)
@@ -38,9 +38,17 @@ class Failure:
 def failure(method: str, error: BaseException) -> Failure:
     """The status of an error; one that is nobody's but ours is logged with its traceback."""
     if isinstance(error, errors.OrlopError):
-        return Failure(_code(error), f"{error.subject}: {error.cause} ({error.hint})")
+        return Failure(_code(error), _shortened(f"{error.subject}: {error.cause} ({error.hint})"))
     _log.error("%s failed: %s", method, error, exc_info=error)
-    return Failure(StatusCode.INTERNAL, f"{method}: {type(error).__name__}: {error} (see the daemon's log)")
+    words = _shortened(f"{method}: {type(error).__name__}: {error}")
+    return Failure(StatusCode.INTERNAL, f"{words} (see the daemon's log)")
+
+
+def _shortened(text: str) -> str:
+    """What a client can take: a request or an image may have brought megabytes into it, or no text at all."""
+    if len(text) > limits.CRI_ERROR:
+        text = text[: limits.CRI_ERROR // 2] + " ... " + text[-limits.CRI_ERROR // 2 :]
+    return text.encode(errors="replace").decode()
 
 
 def _code(error: errors.OrlopError) -> StatusCode:

@@ -20,6 +20,9 @@ CNI_RETRY = 30.0  # between two commands that ask the network again for a DEL th
 CNI_FILE_SIZE = 1 * MIB  # a network configuration, a result, a record
 CREDENTIAL_HELPER_TIMEOUT = 15.0
 
+# Logs of Orlop itself
+LOG_MESSAGE = 4096  # characters of one message
+
 # Locks and databases
 LOCK_TIMEOUT = 600.0  # waiting for another process to finish the same layer
 DATABASE_BUSY = 60.0  # waiting for another process's transaction
@@ -68,6 +71,7 @@ LOG_LINE = 16 * KIB  # conmon splits longer lines into partial records
 EXEC_OUTPUT = 16 * MIB  # captured output of one synchronous exec
 PIDS_PER_CONTAINER = 32_768  # where no limit was declared
 CONTAINERS_PER_POD = 64
+IMAGE_VOLUMES = 256  # folders that an image's config wants made
 SHM_SIZE = 64 * MIB  # /dev/shm of a pod
 EXIT_RECORD = 5.0  # conmon writes the exit code this soon after the last process is gone, or never
 KILL_WAIT = 10.0  # from SIGKILL to the end of every process
@@ -104,14 +108,17 @@ PLAN_PARALLEL = 8  # steps of one plan at the same time
 
 # The CRI daemon
 CRI_MESSAGE = 16 * MIB  # one request or answer, as the kubelet has it
-CRI_REQUESTS = 1024  # under way at the same time; more are refused at once (RESOURCE_EXHAUSTED)
+CRI_REQUESTS = 2048  # under way at the same time; more are refused at once (RESOURCE_EXHAUSTED)
 CRI_QUERY_THREADS = 8  # lists and statuses, which must not queue behind slow work
-CRI_WORKER_THREADS = 256  # what makes, changes and removes, and executes commands
-CRI_STOP_THREADS = 256  # each waits for its container's end, or its time of grace
+CRI_WORKER_THREADS = 256  # what makes, changes and removes
+CRI_STOP_THREADS = 768  # each waits for its container's end, or its time of grace; more are refused
+CRI_EXEC_THREADS = 512  # each waits for its command, which may never end; more are refused
 CRI_LONGEST = 1_000_000  # seconds; a time of grace or of an exec beyond it (eleven days) is cut to it
 CRI_EXEC_OUTPUT = CRI_MESSAGE - 64 * KIB  # of one ExecSync, both streams: its answer is one message
 CRI_PULLS = 5  # images pulled at the same time; more wait their turn
 CRI_BATCH = 200  # items in one message of a stream of lists
+CRI_ERROR = 1024  # characters of a refusal's text: gRPC clients take 16 KiB of it, three or more bytes each
+CRI_IMAGE_ANNOTATIONS = 4 * KIB  # of one image, in answers about images
 CRI_EVENTS = 1000  # waiting for one subscriber; one that is slower is cut off
 CRI_DISK_AGE = 10.0  # seconds that the count of what a container wrote may be old
 CRI_SHUTDOWN = 10.0  # requests under way may take this long when the daemon ends

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 
+from orlop.kit import limits
 from orlop.kit.errors import InvalidInput
 
 FORMATS = ("auto", "text", "logfmt", "json")
@@ -66,7 +67,7 @@ class _Formatter(logging.Formatter):
     def _text(self, record: logging.LogRecord, fields: Mapping[str, object]) -> str:
         """`2026-11-21T12:00:00Z info orlop.pod: text key=value`."""
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created))
-        text = _escaped(record.getMessage())
+        text = _escaped(_shortened(record.getMessage()))
         added = "".join(f" {key}={_quoted(str(value))}" for key, value in fields.items())
         line = f"{stamp} {record.levelname.lower()} {record.name}: {text}{added}"
         if record.exc_info:
@@ -77,7 +78,7 @@ class _Formatter(logging.Formatter):
         parts: dict[str, object] = {
             "time": _precise(record.created),
             "level": record.levelname.lower(),
-            "msg": record.getMessage(),
+            "msg": _shortened(record.getMessage()),
             "logger": record.name,
         }
         parts.update((key, value) for key, value in fields.items() if key not in parts)
@@ -135,6 +136,13 @@ def _precise(moment: float) -> str:
     whole = int(moment // 1)
     stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))
     return f"{stamp}.{int((moment - whole) * 1e6):06d}Z"
+
+
+def _shortened(text: str) -> str:
+    """One failure's words, which may quote megabytes of an image, do not fill the disk."""
+    if len(text) <= limits.LOG_MESSAGE:
+        return text
+    return f"{text[: limits.LOG_MESSAGE]} ... ({len(text)} characters)"
 
 
 def _escaped(text: str) -> str:

@@ -9,7 +9,7 @@ import errno
 import os
 import stat
 
-from orlop.kit import files
+from orlop.kit import files, limits
 from orlop.kit.errors import InvalidInput
 
 _FOLDER = os.O_PATH | os.O_DIRECTORY
@@ -24,8 +24,12 @@ def make_folder(root: str, path: str, mode: int = 0o755, owner: tuple[int, int] 
 def open_folder(root: int, path: str, mode: int = 0o755, owner: tuple[int, int] = (0, 0)) -> int:
     """A descriptor of the folder `path` below the open folder `root`.
 
-    It is made with its parents, the `owner`'s, where absent.
+    It is made with its parents, the `owner`'s, where absent. Raises InvalidInput where it cannot be.
     """
+    if len(os.fsencode(path)) >= limits.PATH_LENGTH or any(
+        len(os.fsencode(p)) > 255 for p in path.split("/")
+    ):
+        raise InvalidInput(f"{path[:80]} ...", "is too long for a path", hint="choose a shorter path")
     try:
         return files.open_in_root(root, path, _FOLDER)
     except FileNotFoundError:

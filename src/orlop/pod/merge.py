@@ -6,7 +6,8 @@ import _signal  # type: ignore[import-not-found]  # `signal` makes enums of it, 
 import os
 from collections.abc import Mapping
 
-from orlop.kit.errors import InvalidInput
+from orlop.kit import limits
+from orlop.kit.errors import InvalidInput, LimitExceeded
 from orlop.kit.value import dataclass
 from orlop.pod.model import ContainerConfig
 
@@ -20,6 +21,8 @@ _NUMBERS = {
     if name.startswith("SIG") and not name.startswith("SIG_") and isinstance(number, int)
 }
 _NAMES: dict[int, str] = {number: name for name, number in reversed(_NUMBERS.items())}
+
+_LONGEST_SIGNAL = 32  # characters of a name
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -66,16 +69,28 @@ def merged(config: ContainerConfig, image: ImageConfig, *, hostname: str) -> Mer
             )
         cwd = "/" + cwd
     covered = {"/", *(_normal(mount.destination) for mount in config.mounts)}
-    values = (*args, *env, cwd)
+    values = (*args, *env, cwd, *image.volumes)
     if any("\0" in value for value in values):
         raise InvalidInput(f"container {config.name}", "a value holds a NUL byte", hint="take it out")
+    try:
+        "".join(values).encode()
+    except UnicodeEncodeError:  # JSON can hold halves of surrogate pairs
+        raise InvalidInput(
+            f"container {config.name}", "a value of its image is no text", hint="have the image built anew"
+        ) from None
+    if len(image.volumes) > limits.IMAGE_VOLUMES:
+        raise LimitExceeded(
+            f"container {config.name}",
+            f"its image wants {len(image.volumes)} volumes",
+            hint=f"have it built with {limits.IMAGE_VOLUMES} at most",
+        )
     return Merged(
         args=args,
         env=env,
         cwd=cwd,
         user=config.security.user or image.user,
         stop_signal=stop_signal(config.stop_signal or image.stop_signal or "SIGTERM"),
-        volumes=tuple(v for v in map(_normal, image.volumes) if v not in covered),
+        volumes=tuple(v for v in map(_normal, image.volumes) if v not in covered and not _is_ours(v)),
     )
 
 
@@ -84,17 +99,26 @@ def stop_signal(text: str) -> str:
 
     Raises InvalidInput.
     """
-    name = text.upper().removeprefix("SIG")
+    name = text[:_LONGEST_SIGNAL].upper().removeprefix("SIG")
     base, plus, more = name.partition("+")
-    if base == "RTMIN" and (more.isdecimal() or not plus):
+    if len(text) > _LONGEST_SIGNAL:
+        number = 0
+    elif base == "RTMIN" and (more.isdecimal() or not plus):
         number = _signal.SIGRTMIN + int(more or 0)
     elif name.isdecimal():
         number = int(name)
     else:
         number = _NUMBERS.get(f"SIG{name}", 0)
     if not 1 <= number <= _signal.SIGRTMAX:
-        raise InvalidInput(f"signal {text}", "no such signal", hint="name one as SIGTERM, TERM or 15")
+        raise InvalidInput(
+            f"signal {text[:_LONGEST_SIGNAL]}", "no such signal", hint="name one as SIGTERM, TERM or 15"
+        )
     return _NAMES.get(number, str(number))
+
+
+def _is_ours(path: str) -> bool:
+    """Where the runtime mounts: a folder of the image there would hide what is masked (CVE-2019-16884)."""
+    return (path + "/").startswith(("/proc/", "/sys/", "/dev/"))
 
 
 def _normal(path: str) -> str:

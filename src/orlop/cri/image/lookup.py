@@ -4,6 +4,7 @@ registry's image for another's. The command line is more generous."""
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 
 from orlop.cri.proto import cri_pb2 as pb
 from orlop.cri.translate import image as translate
@@ -11,7 +12,8 @@ from orlop.image import documents
 from orlop.image.reference import Reference, is_short
 from orlop.image.registries.load import load
 from orlop.image.registries.shortnames import candidates
-from orlop.kit.errors import InvalidInput, NotFound, OrlopError
+from orlop.kit import limits
+from orlop.kit.errors import Corrupt, InvalidInput, NotFound, OrlopError
 from orlop.store.model import StoredImage
 from orlop.store.store import Store
 
@@ -48,7 +50,11 @@ def whole_name(name: str) -> str:
 
 
 def described(store: Store, stored: StoredImage, pinned: tuple[str, ...]) -> pb.Image:
-    """As ListImages and ImageStatus tell of it. Raises NotFound where it has gone meanwhile."""
+    """As ListImages and ImageStatus tell of it. Raises NotFound where it has gone meanwhile.
+
+    Annotations that are none, or longer than limits.CRI_IMAGE_ANNOTATIONS, are left out: no image may make
+    the list of all images fail, or too long for one message.
+    """
     user, annotations = _documents(store, stored.id, stored.digest)
     return translate.image(stored, user, annotations, pinned=pinned)
 
@@ -58,8 +64,25 @@ def _documents(store: Store, image_id: str, digest: str) -> tuple[str, dict[str,
     """The config's user and the manifest's annotations: what has a digest never changes."""
     user = store.image_config(image_id).user
     subject = f"manifest {digest}"
-    manifest = documents.read_object(store.manifest_bytes(image_id), subject)
-    return user, documents.text_mapping(manifest, "annotations", subject)
+    try:
+        manifest = documents.read_object(store.manifest_bytes(image_id), subject)
+        annotations = documents.text_mapping(manifest, "annotations", subject)
+    except Corrupt:
+        return user, {}
+    size = sum(
+        len(key.encode(errors="replace")) + len(value.encode(errors="replace"))
+        for key, value in annotations.items()
+    )
+    return user, annotations if size <= limits.CRI_IMAGE_ANNOTATIONS and _are_text(annotations) else {}
+
+
+def _are_text(annotations: Mapping[str, str]) -> bool:
+    """JSON can hold halves of surrogate pairs, which no message can."""
+    try:
+        "".join((*annotations.keys(), *annotations.values())).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _by_name(store: Store, name: str) -> StoredImage | None:

@@ -14,6 +14,8 @@ from orlop.image.reference import DEFAULT_REGISTRY, Reference
 from orlop.kit.errors import InvalidInput, OrlopError
 from orlop.store.model import StoredImage
 
+_LONGEST_USER = 256  # characters told of a user's name, which an image's config may fill with megabytes
+_DIGITS = 10  # of the largest uid; more cannot even be converted
 _LARGEST_UID = (1 << 31) - 1  # beyond it a number overflows in the programs that read it (CVE-2024-40635)
 
 
@@ -61,9 +63,9 @@ def owner(user: str) -> tuple[int | None, str]:
     text = user.partition(":")[0]
     if not text:
         return 0, ""
-    if text.isascii() and text.isdigit() and int(text) <= _LARGEST_UID:
+    if text.isascii() and text.isdigit() and len(text) <= _DIGITS and int(text) <= _LARGEST_UID:
         return int(text), ""
-    return None, text
+    return None, text[:_LONGEST_USER]
 
 
 def is_pinned(stored: StoredImage, patterns: Iterable[str]) -> bool:
