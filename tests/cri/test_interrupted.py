@@ -57,6 +57,12 @@ ALONE = pb.NamespaceOption(pid=pb.CONTAINER)
 SHARED = pb.NamespaceOption(pid=pb.POD)
 
 
+def _named(value: object) -> str:
+    if isinstance(value, pb.NamespaceOption):
+        return "shared" if value.pid == pb.POD else "alone"
+    return ("late" if value else "at-once") if isinstance(value, bool) else str(value)
+
+
 class Stand:
     """A node whose network and runtime wait where they are told, and its daemon."""
 
@@ -133,18 +139,19 @@ def _listed(path: str) -> list[str]:
 LATE = pytest.mark.parametrize("late", [False, True], ids=["at-once", "late"])
 
 
-@LATE
 @pytest.mark.parametrize(
-    ("step", "options"),
+    ("step", "options", "late"),
     [
-        ("ADD-begin", ALONE),
-        ("ADD-end", ALONE),
-        ("create-begin", SHARED),
-        ("create-end", SHARED),
-        ("start-begin", SHARED),
-        ("start-end", SHARED),
+        ("ADD-begin", ALONE, True),
+        ("ADD-end", ALONE, False),
+        ("ADD-end", ALONE, True),
+        ("create-begin", SHARED, False),
+        ("create-begin", SHARED, True),
+        ("create-end", SHARED, True),
+        ("start-begin", SHARED, True),
+        ("start-end", SHARED, False),
     ],
-    ids=lambda value: value if isinstance(value, str) else "",
+    ids=_named,
 )
 def test_a_pod_whose_making_was_killed_is_made_once(
     stand: Stand, step: str, options: pb.NamespaceOption, late: bool
@@ -177,8 +184,7 @@ def test_a_container_whose_making_was_killed_is_made_once(stand: Stand, step: st
     stand.is_empty()
 
 
-@LATE
-@pytest.mark.parametrize("step", ["start-begin", "start-end"])
+@pytest.mark.parametrize(("step", "late"), [("start-begin", True), ("start-end", False)])
 def test_a_container_whose_start_was_killed_runs_once(stand: Stand, step: str, late: bool) -> None:
     with Client(stand.running.socket) as client:
         sandbox = run(client, pod(options=ALONE))
@@ -221,9 +227,15 @@ def test_a_start_that_goes_on_without_the_daemon_is_seen_by_the_next(
     stand.is_empty()
 
 
-@LATE
-@pytest.mark.parametrize("step", ["delete-begin", "delete-end"])
-@pytest.mark.parametrize("running", [False, True], ids=["ended", "running"])
+@pytest.mark.parametrize(
+    ("step", "running", "late"),
+    [
+        ("delete-begin", False, True),
+        ("delete-begin", True, True),
+        ("delete-end", False, False),
+        ("delete-end", True, True),
+    ],
+)
 def test_a_container_whose_removal_was_killed_is_removed(
     stand: Stand, step: str, running: bool, late: bool
 ) -> None:
@@ -243,8 +255,7 @@ def test_a_container_whose_removal_was_killed_is_removed(
     stand.is_empty()
 
 
-@LATE
-@pytest.mark.parametrize("step", ["DEL-begin", "DEL-end"])
+@pytest.mark.parametrize(("step", "late"), [("DEL-begin", True), ("DEL-end", False)])
 def test_a_pod_whose_stop_was_killed_is_stopped(stand: Stand, step: str, late: bool) -> None:
     with Client(stand.running.socket) as client:
         sandbox = run(client, pod(options=ALONE))
@@ -259,9 +270,18 @@ def test_a_pod_whose_stop_was_killed_is_stopped(stand: Stand, step: str, late: b
     stand.is_empty()
 
 
-@LATE
-@pytest.mark.parametrize("step", ["delete-begin", "delete-end", "DEL-begin", "DEL-end"])
-@pytest.mark.parametrize("options", [ALONE, SHARED], ids=["alone", "shared"])
+@pytest.mark.parametrize(
+    ("step", "options", "late"),
+    [
+        ("delete-begin", ALONE, False),
+        ("delete-begin", SHARED, True),
+        ("delete-end", SHARED, False),
+        ("DEL-begin", ALONE, True),
+        ("DEL-begin", SHARED, False),
+        ("DEL-end", SHARED, True),
+    ],
+    ids=_named,
+)
 def test_a_pod_whose_removal_was_killed_is_removed(
     stand: Stand, step: str, options: pb.NamespaceOption, late: bool
 ) -> None:
@@ -445,13 +465,16 @@ def test_an_upgrade_disturbs_no_container(tmp_path: Path, number: signal.Signals
             assert execute(client, containers[0], "echo here").stdout == b"here\n"
             for index in range(5):
                 for each in range(4):
-                    log = tmp_path / str(index) / f"c{each}.log"
-                    lines = written(log)
-                    assert lines == [f"line {count}" for count in range(len(lines))]
-                    eventually(lambda log=log, lines=lines: len(written(log)) > len(lines))
+                    _goes_on_counting(tmp_path / str(index) / f"c{each}.log")
             for sandbox in sandboxes:
                 remove(client, sandbox)
         assert [line for pid, line in processes(node) if pid != running.pid] == []
+
+
+def _goes_on_counting(log: Path) -> None:
+    lines = written(log)
+    assert lines == [f"line {count}" for count in range(len(lines))]
+    eventually(lambda: len(written(log)) > len(lines))
 
 
 def test_commands_work_on_the_node_of_a_daemon_that_is_killed() -> None:

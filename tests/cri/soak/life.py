@@ -14,7 +14,7 @@ from orlop.cri.proto import cri_pb2 as pb
 from tests.cri.soak.kubelet import Kubelet
 
 BUSYBOX = "docker.io/library/busybox:latest"
-FIRST_PORT = 21000
+_PORTS = 10000 + os.getpid() % 200 * 100  # a hundred, which no other run of this test uses at the moment
 _USERS = 65536
 _WAIT = 60.0  # seconds for a container to end by itself
 _EXEC_ROUNDS = 3
@@ -87,7 +87,7 @@ class Life:
             options.userns_options.CopyFrom(pb.UserNamespace(mode=pb.POD, uids=ids, gids=ids))
         ports = []
         if on_network and self._maybe(0.3, 3):
-            ports = [pb.PortMapping(container_port=80, host_port=FIRST_PORT + number)]
+            ports = [pb.PortMapping(container_port=80, host_port=_PORTS + number % 100)]
         return pb.PodSandboxConfig(
             metadata=pb.PodSandboxMetadata(name=f"pod-{number}", uid=f"uid-{number}", namespace="soak"),
             hostname=f"pod-{number}" if on_network else "",
