@@ -7,12 +7,23 @@ from pathlib import Path
 
 import pytest
 
+from tests.vm import result
 from tests.vm.guest import BUSYBOX, Guest, guest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--write-result", action="store_true", help="write what came out to docs/conformance.md")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if session.config.getoption("--write-result"):
+        result.write(session)
 
 
 @pytest.fixture(scope="session")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
     with guest(tmp_path_factory.mktemp("vm")) as running:
+        result.learn(running)
         yield running
 
 

@@ -42,6 +42,7 @@ WantedBy=multi-user.target
 """,
     "/etc/containers/registries.conf": f'[[registry]]\nlocation = "{REGISTRY}"\ninsecure = true\n\n'
     + registries_conf(REGISTRY),
+    "/etc/hosts": "127.0.0.1 localhost\n127.0.1.1 guest\n",
     "/etc/fstab": "/dev/vdb /payload ext4 ro 0 0\n",
 }
 

@@ -15,7 +15,10 @@ from tests.vm.guest import BUSYBOX, Guest
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(1800)]
 
-_POD = {"metadata": {"name": "kept", "namespace": "default", "uid": "u1"}, "logDirectory": "/var/log/kept"}
+_POD: dict[str, Any] = {
+    "metadata": {"name": "kept", "namespace": "default", "uid": "u1"},
+    "logDirectory": "/var/log/kept",
+}
 _CONTAINER = {
     "metadata": {"name": "main"},
     "image": {"image": BUSYBOX},
@@ -130,6 +133,17 @@ def test_systemds_socket_outlives_the_daemon(served: Guest, container: tuple[str
     assert status["state"] == "CONTAINER_RUNNING"
 
 
+def hello(served: Guest) -> str:
+    """Play examples/hello as it is, and ask it."""
+    served.orlop("play", "/payload/examples/hello/hello.yaml", "--wait", "300", timeout=120)
+    return served.run("curl", "-s", "http://127.0.0.1:8080/").stdout.strip()
+
+
+def test_the_example_runs_beside_the_kubelets_pods(served: Guest, container: tuple[str, str]) -> None:
+    assert hello(served) == "Hello from Orlop"
+    assert [each["id"] for each in ask(served, "ListContainers")["containers"]] == [container[1]]
+
+
 def test_after_a_reboot_it_serves_and_says_what_had_ended(served: Guest, container: tuple[str, str]) -> None:
     served.reboot()
     served.until(f"{PROGRAM} status")
@@ -138,9 +152,23 @@ def test_after_a_reboot_it_serves_and_says_what_had_ended(served: Guest, contain
     assert (status["state"], status["exitCode"]) == ("CONTAINER_EXITED", 255)
     assert ask(served, "PodSandboxStatus", podSandboxId=sandbox)["status"]["state"] == "SANDBOX_NOTREADY"
     told = json.loads(served.orlop("status", "--output", "json"))
-    assert (told["reboot"]["containers"], told["reboot"]["pods"]) == (1, 1)
+    assert (told["reboot"]["containers"], told["reboot"]["pods"]) == (2, 2)  # the example's is one
     ask(served, "RemovePodSandbox", podSandboxId=sandbox)
     assert ask(served, "ListContainers") == {}
+
+
+def test_after_a_reboot_pods_run_as_before(served: Guest) -> None:
+    again = {**_POD, "metadata": {**_POD["metadata"], "uid": "u2"}}
+    sandbox = ask(served, "RunPodSandbox", config=again)["podSandboxId"]
+    request = {"podSandboxId": sandbox, "config": _CONTAINER, "sandboxConfig": again}
+    identifier = ask(served, "CreateContainer", **request)["containerId"]
+    ask(served, "StartContainer", containerId=identifier)
+    said = ask(served, "ExecSync", containerId=identifier, cmd=["hostname"], timeout=30)
+    assert said.get("exitCode", 0) == 0
+    ask(served, "StopPodSandbox", podSandboxId=sandbox)
+    ask(served, "RemovePodSandbox", podSandboxId=sandbox)
+    assert hello(served) == "Hello from Orlop"
+    served.orlop("play", "/payload/examples/hello/hello.yaml", "--down")
 
 
 def test_stopped_it_leaves_nothing_of_its_own_behind(served: Guest) -> None:
