@@ -93,14 +93,17 @@ def _seccomp(asked: pb.LinuxContainerSecurityContext, subject: str) -> str:
 
 
 def _apparmor(asked: pb.LinuxContainerSecurityContext) -> str:
-    """The profile's name; "": none. Orlop brings none of its own, so its default is none as well."""
+    """The profile's name; "": none. Orlop brings none of its own, so its default is none as well.
+
+    Some clients keep the old field's "localhost/" in the new one: containerd and CRI-O take both.
+    """
     old = asked.apparmor_profile
     if asked.HasField("apparmor"):
         reference = _reference(asked.apparmor)
     else:
         known = {"runtime/default": "default", "unconfined": "unconfined", "": "default"}
-        reference = known.get(old, old.removeprefix("localhost/"))
-    return "" if reference in ("default", "unconfined") else reference
+        reference = known.get(old, old)
+    return "" if reference in ("default", "unconfined") else reference.removeprefix("localhost/")
 
 
 def _reference(profile: pb.SecurityProfile) -> str:
