@@ -135,7 +135,9 @@ def _killing(running: Daemon) -> Iterator[list[float]]:
 
     def killer() -> None:
         try:
-            while not over.wait(chance.choice((chance.uniform(0, 0.3), chance.uniform(0.3, 3)))):
+            while not over.wait(
+                _pace(starts) * chance.choice((chance.uniform(0, 0.3), chance.uniform(0.3, 3)))
+            ):
                 running.kill()
                 time.sleep(chance.choice((0.0, chance.uniform(0, 0.5))))
                 begun = time.monotonic()
@@ -153,6 +155,11 @@ def _killing(running: Daemon) -> Iterator[list[float]]:
         thread.join()
         if failures:
             raise failures[0]
+
+
+def _pace(starts: list[float]) -> float:
+    """A machine that is slow to start a daemon is slow in all: kills come at a pace that lets work be done."""
+    return max(1.0, starts[-1] / 0.5) if starts else 1.0
 
 
 def _remove_the_unknown(running: Daemon) -> list[str]:

@@ -25,7 +25,7 @@ def traces(node: Node, parent: str, *, daemon: int = 0) -> dict[str, list[str]]:
     """By kind, in lines that can be compared. `daemon`, a process, is nobody's leak."""
     return {
         "mounts": sorted(mounts_below(node)),
-        "links": sorted(_members(node)),
+        "links": sorted(_members(node) + _strays()),
         "addresses": _leases(node),
         "rules": _rules(node),
         "processes": [line for pid, line in processes(node) if pid != daemon],
@@ -85,6 +85,12 @@ def _members(node: Node) -> list[str]:
     return []
 
 
+def _strays() -> list[str]:
+    """Ends of pairs that no bridge has; those of other nodes are so for a moment only."""
+    links = glob.glob("/sys/class/net/veth*")
+    return [os.path.basename(link) for link in links if not os.path.exists(f"{link}/master")]
+
+
 def _leases(node: Node) -> list[str]:
     """Addresses given out, without host-local's own notes."""
     with contextlib.suppress(OSError):
@@ -94,17 +100,20 @@ def _leases(node: Node) -> list[str]:
 
 
 def _rules(node: Node) -> list[str]:
-    """Rules of this node's network, portmap's of its pods included."""
+    """Rules of this node's network, portmap's of its pods included, and chains that nothing leads to."""
     saved = subprocess.run(["iptables-save"], capture_output=True, text=True, check=True).stdout
+    lines = saved.splitlines()
     bridge = _bridge_name(node)
-    return sorted(line for line in saved.splitlines() if bridge in line or node.identity in line)
+    found = [line for line in lines if bridge in line or node.identity in line]
+    chains = [line[1:].split()[0] for line in lines if line.startswith((":CNI-DN-", ":CNI-SN-"))]
+    reached = {line.rpartition(" -j ")[2].split()[0] for line in lines if " -j " in line}
+    return sorted(found + [f"unreached {chain}" for chain in chains if chain not in reached])
 
 
 def _groups(node: Node, parent: str) -> list[str]:
     """Cgroups of the node's own and below the pods' parents, which somebody else made and removes."""
     own = glob.glob(f"/sys/fs/cgroup/**/{node.identity}/**/", recursive=True)
-    below = glob.glob(f"/sys/fs/cgroup/**{parent}/pod*/*/", recursive=True)
-    below += glob.glob(f"/sys/fs/cgroup/*{parent}/pod*/*/")
+    below = [*glob.glob(f"/sys/fs/cgroup{parent}/pod*/*/"), *glob.glob(f"/sys/fs/cgroup/*{parent}/pod*/*/")]
     return sorted({*own, *below})
 
 
