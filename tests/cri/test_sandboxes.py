@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
 import time
 from pathlib import Path
 
@@ -72,6 +75,20 @@ def test_a_verbose_status_tells_more_and_another_does_not(shared: Client) -> Non
     assert not shared.PodSandboxStatus(request).info
     request.verbose = True
     assert "cgroup" in shared.PodSandboxStatus(request).info["info"]
+    remove(shared, sandbox)
+
+
+def test_scripts_find_the_network_namespace_and_the_process_of_a_pod(shared: Client) -> None:
+    """As they do with other runtimes: .info.runtimeSpec.linux.namespaces, .info.pid."""
+    sandbox = run(shared, pod(options=pb.NamespaceOption(network=pb.POD, pid=pb.POD)))
+    request = pb.PodSandboxStatusRequest(pod_sandbox_id=sandbox, verbose=True)
+    told = json.loads(shared.PodSandboxStatus(request).info["info"])
+    found = {each["type"]: each["path"] for each in told["runtimeSpec"]["linux"]["namespaces"]}
+    assert found.keys() == {"network", "ipc", "uts", "pid"}
+    [address] = pod_status(shared, sandbox).network.ip.split()
+    argv = ["nsenter", f"--net={found['network']}", "ip", "-o", "addr"]
+    assert address in subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+    assert os.path.samefile(f"/proc/{told['pid']}/ns/pid", found["pid"])
     remove(shared, sandbox)
 
 
