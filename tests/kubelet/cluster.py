@@ -230,6 +230,7 @@ def _api_server(folder: Path) -> tuple[str, ...]:
         "--allow-privileged=true",
         "--kubelet-preferred-address-types=InternalIP",
         "--profiling=false",
+        "--feature-gates=ContainerStopSignals=true",
     )
 
 

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,8 @@ from tests.kubelet.daemon import Daemon
 from tests.support import images
 from tests.support.node import temporary_node
 from tests.support.registry import registry
+
+_CONFIG = '[runtime]\nhandlers = ["runc=runc"]\n'  # a second runtime, for runtime classes
 
 
 @dataclass
@@ -42,7 +45,7 @@ def plane() -> Iterator[ControlPlane]:
 @pytest.fixture(scope="package")
 def prepared(plane: ControlPlane) -> Iterator[tuple[Daemon, str, str]]:
     """A daemon in the cluster's network namespace, with the images in its store."""
-    with temporary_node() as node, registry() as running:
+    with temporary_node(config=_CONFIG) as node, registry() as running:
         busybox = images.busybox(running)
         layer = images.Layer(images.tar({"content/": b"", "content/motd": b"hello from an image\n"}))
         content = images.push(running, "content:1", images.Image((layer,)))
@@ -55,10 +58,13 @@ def prepared(plane: ControlPlane) -> Iterator[tuple[Daemon, str, str]]:
 
 
 @contextlib.contextmanager
-def bench(plane: ControlPlane, prepared: tuple[Daemon, str, str], minor: str) -> Iterator[Bench]:
+def bench(
+    plane: ControlPlane, prepared: tuple[Daemon, str, str], minor: str, **config: Any
+) -> Iterator[Bench]:
+    """A node for the `with` block; `config` adds to its kubelet's."""
     daemon, image, content = prepared
     gates = {"featureGates": {"ImageVolume": True}} if minor == "1.34" else {}  # on since 1.35
-    with kubelet(plane, minor, endpoint=daemon.endpoint, **gates) as node:
+    with kubelet(plane, minor, endpoint=daemon.endpoint, **gates, **config) as node:
         made = Bench(plane, node, daemon, image, content)
         try:
             yield made
