@@ -47,5 +47,6 @@ def write(session: pytest.Session) -> None:
     }
     table = "".join(f"| {name} | {said} |\n" for name, said in rows.items())
     before, _, rest = PAGE.read_text(encoding="utf-8").partition(_BEGIN)
-    after = rest.partition(_END)[2]
+    _, found, after = rest.partition(_END)
+    assert found, f"the marks are not in {PAGE}"
     PAGE.write_text(f"{before}{_BEGIN}\n| | |\n|---|---|\n{table}\n{_END}{after}", encoding="utf-8")
