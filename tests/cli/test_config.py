@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from pathlib import Path
 
@@ -95,6 +96,8 @@ def test_a_right_configuration_is_said_to_be_right(file: Path) -> None:
         ('[cri]\nlisten = "unix:///tmp/orlop.sock"', "others may write into it"),
         ('[runtime]\npath = "no-such-runtime"', "no such program"),
         ('[runtime]\nconmon = "no-such-monitor"', "no such program"),
+        ('[runtime]\nhandlers = ["kata=/no/such/kata"]', "/no/such/kata"),
+        ('[streaming]\ntls_cert = "/etc/passwd"\ntls_key = "/etc/passwd"', "cannot be used"),
         ('[runtime]\ncgroup_manager = "magic"', "is no cgroup manager"),
         ('[network]\nconfig_dir = "/no/such/folder"', "/no/such/folder"),
         ('[streaming]\naddress = "0.0.0.0"', "without TLS"),
@@ -124,6 +127,17 @@ def test_a_network_whose_plugin_is_missing_is_told(file: Path) -> None:
     )
     file.write_text(f'[network]\nconfig_dir = "{folder}"\n')
     assert "CNI plugin nothere" in orlop("serve", "--check-config", *_folders(file), code=2).stderr
+
+
+@pytest.mark.host
+def test_what_is_served_in_process_needs_no_plugin(file: Path) -> None:
+    folder = file.parent / "net.d"
+    folder.mkdir()
+    bridge = {"type": "bridge", "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.1.0.0/24"}]]}}
+    listed = {"cniVersion": "1.0.0", "name": "n", "plugins": [bridge]}
+    (folder / "1.conflist").write_text(json.dumps(listed))
+    file.write_text(f'[network]\nconfig_dir = "{folder}"\nplugin_dirs = ["/no/such/folder"]\n')
+    assert "is right" in orlop("serve", "--check-config", *_folders(file)).stdout
 
 
 def test_the_units_name_the_program_that_wrote_them(tmp_path: Path) -> None:

@@ -10,12 +10,14 @@ from orlop.cri import socket
 from orlop.cri.operate.reload import SECTIONS
 from orlop.cri.operate.settings import TracingSettings
 from orlop.cri.settings import CriSettings
+from orlop.cri.streaming.server import context
 from orlop.cri.streaming.settings import StreamingSettings
 from orlop.kit.config import Config
 from orlop.kit.errors import InvalidInput, NotFound, OrlopError
 from orlop.kit.node import Node
 from orlop.kit.process import MINIMAL_ENV
 from orlop.network import conflist
+from orlop.network.builtin import registry
 from orlop.network.settings import NetworkSettings
 from orlop.runtime.engine import Engine, RuntimeSettings
 
@@ -44,8 +46,9 @@ def check(node: Node, load: Callable[[], Config], listen: str = "") -> list[Orlo
     if isinstance(streaming, StreamingSettings):
         looks += [
             lambda path=path: _readable("[streaming]", path)  # type: ignore[misc]
-            for path in (streaming.tls_cert, streaming.tls_key, streaming.tls_ca)
+            for path in _files(streaming)
         ]
+        looks.append(lambda: _certificate(streaming))
     if isinstance(network, NetworkSettings):
         looks.append(lambda: _network(network))
     if isinstance(runtime, RuntimeSettings):
@@ -84,6 +87,8 @@ def _network(settings: NetworkSettings) -> None:
         return
     network = conflist.load(settings.config_dir, settings.name)
     for plugin in network.plugins:
+        if registry.serves(plugin, settings.builtin):
+            continue
         _plugin(str(plugin["type"]), settings.plugin_dirs, network.source)
         ipam = plugin.get("ipam")
         if isinstance(ipam, dict) and ipam.get("type"):
@@ -103,7 +108,8 @@ def _runtime(node: Node, settings: RuntimeSettings) -> None:
     from orlop.runtime.features import find
 
     find(settings.path)
-    _ = Engine(node, settings).handlers
+    for handler in Engine(node, settings).handlers.values():
+        find(handler.program)
 
 
 def _program(where: str, name: str, more: tuple[str, ...]) -> None:
@@ -127,6 +133,15 @@ def _manager(settings: RuntimeSettings) -> None:
 def _readable(where: str, path: str) -> None:
     if path and not os.access(path, os.R_OK):
         raise NotFound(f"{where} {path}", "cannot be read", hint="see that the file is there")
+
+
+def _files(settings: StreamingSettings) -> tuple[str, ...]:
+    return tuple(filter(None, (settings.tls_cert, settings.tls_key, settings.tls_ca)))
+
+
+def _certificate(settings: StreamingSettings) -> None:
+    if settings.tls and all(os.access(path, os.R_OK) for path in _files(settings)):
+        context(settings)
 
 
 def _tracing() -> None:

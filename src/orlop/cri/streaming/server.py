@@ -56,7 +56,7 @@ class Streaming:
     async def start(self) -> None:
         """Listen. Raises Unavailable (the address cannot be had), InvalidInput (certificate or key)."""
         settings = self._settings
-        self._tls = _context(settings) if settings.tls else None
+        self._tls = context(settings) if settings.tls else None
         self._workers, self._departures = Workers(), Departures()
         try:
             self._server = await asyncio.start_server(
@@ -99,7 +99,7 @@ class Streaming:
     def reload_tls(self) -> None:
         """Read certificate and key anew, for the connections to come. Raises InvalidInput: the old ones stay."""
         if self._tls is not None:
-            _context(self._settings)  # a context that a wrong key was loaded into would be of no use any more
+            context(self._settings)  # a context that a wrong key was loaded into would be of no use any more
             _load(self._tls, self._settings)
 
     @property
@@ -315,7 +315,8 @@ def _base(address: str, port: int, *, secure: bool) -> str:
     return f"{'https' if secure else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def _context(settings: StreamingSettings) -> ssl.SSLContext:
+def context(settings: StreamingSettings) -> ssl.SSLContext:
+    """With the certificate, its key and the clients' authority. Raises InvalidInput where one is of no use."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     versions = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
     context.minimum_version = versions[settings.tls_min_version]
