@@ -199,7 +199,7 @@ def test_folders_let_nobody_in_cve_2024_25621(node: Node, pods: Pods) -> None:
         node.in_state("locks"),
         node.in_state("mapped", mapped.id),
         pods.bundle(plain.id),
-        node.in_state("pods", plain.sandbox_id),
+        node.in_state("namespaces", plain.sandbox_id, "etc"),
     ):
         assert stat.S_IMODE(os.stat(path).st_mode) & 0o007 == 0, path
     assert stat.S_IMODE(os.stat(node.in_state("mapped")).st_mode) == 0o711

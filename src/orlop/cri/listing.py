@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from orlop.cri.proto import cri_pb2 as pb
 from orlop.cri.translate import status
 from orlop.cri.translate.sandbox import MANAGER
+from orlop.kit import limits
 from orlop.pod import refresh
 from orlop.pod.context import Pods, as_container, as_sandbox
 from orlop.pod.model import Container, Sandbox
@@ -28,7 +29,10 @@ _ID_LENGTH = 64
 _MANY = 50  # items of an answer that is worth keeping ...
 _KEYS = 4  # ... for as many different questions
 
+_SHORT = 256  # characters of an annotation that always stays, as the kubelet's own hashes
+
 T = TypeVar("T")
+Item = TypeVar("Item", pb.PodSandbox, pb.Container)
 
 
 class Listing:
@@ -133,6 +137,30 @@ class Listing:
             if row is not None:
                 self._mine[sandbox_id] = known
         return known
+
+
+def fitted(items: list[Item]) -> list[Item]:
+    """The items, without annotations of the largest ones where all together would be no message any more.
+
+    Annotations are what authors of pods fill, up to 256 KiB a pod: a list of many such pods that fails is a
+    node that is lost. A status still has them all.
+    """
+    room = limits.CRI_MESSAGE - limits.CRI_LIST_SLACK * (len(items) + 1)
+    sizes = [item.ByteSize() for item in items]
+    excess = sum(sizes) - room
+    if excess <= 0:
+        return items
+    shown = list(items)
+    for index in sorted(range(len(items)), key=sizes.__getitem__, reverse=True):
+        if excess <= 0:
+            break
+        slim = type(items[index])()
+        slim.CopyFrom(items[index])
+        for key in [key for key, value in slim.annotations.items() if len(value) > _SHORT]:
+            del slim.annotations[key]
+        excess -= sizes[index] - slim.ByteSize()
+        shown[index] = slim
+    return shown
 
 
 class _Living:

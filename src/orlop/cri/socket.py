@@ -84,7 +84,8 @@ def own(path: str) -> Iterator[None]:
 def check_folder(folder: str) -> None:
     """Raises Denied where others may write into the socket's folder."""
     status = os.stat(folder)
-    if status.st_uid not in (0, os.geteuid()) or status.st_mode & 0o002:
+    others = status.st_mode & 0o002 or (status.st_mode & 0o020 and status.st_gid not in (0, os.getegid()))
+    if status.st_uid not in (0, os.geteuid()) or others:
         raise Denied(
             folder, "others may write into it, and so replace the socket", hint="choose a folder of root's"
         )

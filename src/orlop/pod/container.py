@@ -188,17 +188,40 @@ def log_folder(pods: Pods, log_path: str, log_directory: str = "") -> None:
 
     Raises InvalidInput where it cannot, or where a link leads out of it (CVE-2025-0750's class).
     """
+    check_log(log_path, log_directory)
+    try:
+        os.makedirs(os.path.dirname(log_path), mode=0o755, exist_ok=True)
+    except OSError as error:
+        raise InvalidInput(log_path, str(error.strerror), hint="choose another log path") from error
+
+
+def check_log(log_path: str, log_directory: str) -> None:
+    """Raises InvalidInput where a link leads out of `log_directory`, or is in the place of the log itself.
+
+    Whoever can write there (a pod that has /var/log) could have our rights write elsewhere.
+    """
     folder = os.path.dirname(log_path)
+    for path in (log_path, log_directory.rstrip("/")):
+        if path and os.path.islink(path):
+            raise InvalidInput(f"log {path}", "is a symbolic link", hint="see who put it there")
     if log_directory and log_path.startswith(log_directory.rstrip("/") + "/"):
         above = os.path.realpath(log_directory)
         if os.path.commonpath((above, os.path.realpath(folder))) != above:
             raise InvalidInput(
                 f"log {log_path}", f"a link leads out of {log_directory}", hint="choose another log path"
             )
-    try:
-        os.makedirs(folder, mode=0o755, exist_ok=True)
-    except OSError as error:
-        raise InvalidInput(log_path, str(error.strerror), hint="choose another log path") from error
+
+
+def check_opened_log(pods: Pods, identifier: str, log_path: str, log_directory: str) -> None:
+    """Raises InvalidInput where conmon's log is not below `log_directory`: a folder was swapped meanwhile.
+
+    The container has not begun, so nothing of it has been written there.
+    """
+    from orlop.runtime import conmon
+
+    pid = pods.engine.conmon_pid(identifier)
+    if pid and not conmon.has_open_below(pid, os.path.realpath(log_directory)):
+        raise InvalidInput(f"log {log_path}", "its folder was replaced meanwhile", hint="see who did it")
 
 
 def _log_path(config: ContainerConfig, log_directory: str) -> str:

@@ -117,17 +117,21 @@ def create(
     `unattended`: nobody waits to remove it after its end, so conmon starts what does.
     """
     identifier = str(row["id"])
+    log = str(row["log_path"])
     with container.pid_namespace(pods, identifier, sandbox_id, config.pid_target) as joined:
         spec = container.spec(pods, identifier, sandbox_id, pod, config, process, root, joined)
-        return pods.engine.create(
+        pid = pods.engine.create(
             _adjusted(pods, identifier, sandbox_id, config, spec),
             pods.bundle(identifier),
-            log_path=str(row["log_path"]),
+            log_path=log,
             log_bound=not pod.log_directory,  # whoever says where logs are rotates them (the kubelet)
             stdin_once=config.stdin_once,
             exit_command=_exit_command(pods, identifier) if unattended else (),
             handler=pod.handler,
         )
+    if pod.log_directory and log.startswith(pod.log_directory.rstrip("/") + "/"):
+        container.check_opened_log(pods, identifier, log, pod.log_directory)
+    return pid
 
 
 def _adjusted(

@@ -1,18 +1,19 @@
 """The files that a pod's containers share: /etc/hosts, /etc/resolv.conf and /etc/hostname.
 
-They are at `<state>/pods/<sandbox id>/` and are bind-mounted, so they are always rewritten in place: a rename
-would leave the containers with the old file.
+They are among the pod's pins, in a small file system of their own (`namespaces.mount_files`), which goes with
+them. They are bind-mounted, so they are always rewritten in place: a rename would leave the containers with
+the old file.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 
 from orlop.kit import files, limits
 from orlop.kit.errors import InvalidInput
 from orlop.kit.node import Node
 from orlop.network.model import Addresses
+from orlop.pod import namespaces
 from orlop.pod.model import DNS, SandboxConfig
 
 #: Where systemd-resolved keeps the real servers when /etc/resolv.conf names its loopback stub.
@@ -32,7 +33,7 @@ fe00::2\tip6-allrouters
 
 def folder(node: Node, sandbox_id: str) -> str:
     """Where the sandbox's files are."""
-    return node.in_state("pods", sandbox_id)
+    return os.path.join(namespaces.folder(node, sandbox_id), "etc")
 
 
 def hostname(config: SandboxConfig) -> str:
@@ -61,16 +62,9 @@ def write(node: Node, sandbox_id: str, config: SandboxConfig, addresses: Address
 
 
 def remove(node: Node, sandbox_id: str) -> None:
-    """Take the files away; absent is fine."""
-    place = folder(node, sandbox_id)
-    for name in ("hosts", "resolv.conf", "hostname"):
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(os.path.join(place, name))
-    try:
-        os.rmdir(place)
-    except FileNotFoundError:
-        return
-    except OSError:
+    """Take the files away, also from where older versions had them; absent is fine."""
+    for place in (folder(node, sandbox_id), node.in_state("pods", sandbox_id)):
+        namespaces.detach(place)
         files.remove_tree(place)
 
 

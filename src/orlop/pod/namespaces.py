@@ -70,6 +70,16 @@ def mount_shm(node: Node, sandbox_id: str, owner: tuple[int, int] = (0, 0)) -> N
     kernel.mount("shm", target, "tmpfs", _SHM_FLAGS, options)
 
 
+def mount_files(node: Node, sandbox_id: str) -> None:
+    """Where the pod's files are (pod/etc.py), limits.POD_FILES bytes at most.
+
+    Its containers may write into them, and would fill the machine's /run otherwise (CVE-2020-8557's class).
+    """
+    target = os.path.join(folder(node, sandbox_id), "etc")
+    os.makedirs(target, exist_ok=True)
+    kernel.mount("etc", target, "tmpfs", _SHM_FLAGS, f"mode=0700,size={limits.POD_FILES},nr_inodes=16")
+
+
 def pin_pid(node: Node, sandbox_id: str, pid: int) -> None:
     """Pin the PID namespace of the pod's init, so that its containers can join it."""
     _bind(f"/proc/{pid}/ns/pid", os.path.join(folder(node, sandbox_id), "pid"))

@@ -89,6 +89,7 @@ def prepare(pods: Pods, identifier: str, config: SandboxConfig) -> None:
     )
     if not config.host_ipc:
         namespaces.mount_shm(pods.node, identifier, owner(config))
+    namespaces.mount_files(pods.node, identifier)
     etc.write(pods.node, identifier, config, Addresses())
     if has_limits(config):
         pods.engine.make_group(pods.cgroup(identifier), config.resources)
@@ -146,11 +147,7 @@ def dismantle(pods: Pods, identifier: str, *, attached: bool, has_init: bool) ->
     network: list[Callable[[], object]] = [lambda: namespaces.unpin(pods.node, identifier)]
     if attached:
         network.insert(0, lambda: detach(pods, identifier))
-    rest: list[Callable[[], object]] = [
-        lambda: etc.remove(pods.node, identifier),
-        lambda: pods.remove_group(identifier),
-    ]
-    all_of([*steps, lambda: at_once([lambda: all_of(rest), lambda: all_of(network)])])
+    all_of([*steps, lambda: at_once([lambda: pods.remove_group(identifier), lambda: all_of(network)])])
 
 
 def all_of(steps: list[Callable[[], object]]) -> None:

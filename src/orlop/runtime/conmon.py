@@ -161,6 +161,19 @@ def has_open(pid: int, path: str) -> bool:
     return False
 
 
+def has_open_below(pid: int, folder: str) -> bool:
+    """Whether the process has a file open that is in this folder, or deeper; so does one that has ended."""
+    try:
+        names = os.listdir(f"/proc/{pid}/fd")
+    except OSError:
+        return True
+    for name in names:
+        with contextlib.suppress(OSError):
+            if os.readlink(f"/proc/{pid}/fd/{name}").startswith(folder.rstrip("/") + "/"):
+                return True
+    return not os.path.exists(f"/proc/{pid}/fd/0")
+
+
 def pid_of(bundle: str, identifier: str) -> int:
     """The PID of the container's conmon; 0 where it has ended. A PID that others have now is not it."""
     pid = number(f"{bundle}/conmon.pid")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from orlop.cri.listing import fitted
 from orlop.cri.proto import cri_pb2 as pb
 from orlop.cri.service import Service
 from orlop.cri.translate import filters
@@ -11,7 +12,7 @@ def list_containers(service: Service, request: pb.ListContainersRequest) -> pb.L
     """Those that pass the filter. A list of the same items as before is the same message."""
     found = containers(service, request.filter)
     key = request.filter.SerializeToString(deterministic=True)
-    return service.listing.answer(key, found, lambda: pb.ListContainersResponse(containers=found))
+    return service.listing.answer(key, found, lambda: pb.ListContainersResponse(containers=fitted(found)))
 
 
 def containers(service: Service, wanted: pb.ContainerFilter) -> list[pb.Container]:

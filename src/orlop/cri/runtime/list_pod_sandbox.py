@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from orlop.cri.listing import fitted
 from orlop.cri.proto import cri_pb2 as pb
 from orlop.cri.service import Service
 from orlop.cri.translate import filters
@@ -9,7 +10,7 @@ from orlop.cri.translate import filters
 
 def list_pod_sandbox(service: Service, request: pb.ListPodSandboxRequest) -> pb.ListPodSandboxResponse:
     """Those that pass the filter."""
-    return pb.ListPodSandboxResponse(items=pod_sandboxes(service, request.filter))
+    return pb.ListPodSandboxResponse(items=fitted(pod_sandboxes(service, request.filter)))
 
 
 def pod_sandboxes(service: Service, wanted: pb.PodSandboxFilter) -> list[pb.PodSandbox]:

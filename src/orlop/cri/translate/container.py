@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from orlop.cri.proto import cri_pb2 as pb
 from orlop.cri.translate import resources, security, signals
+from orlop.cri.translate.fields import check_words
 from orlop.cri.translate.sandbox import mappings
 from orlop.kit.errors import InvalidInput, NotFound
 from orlop.pod.model import ContainerConfig, SandboxConfig
@@ -33,6 +34,7 @@ def container_config(
     if not asked.image.image:
         raise InvalidInput(f"{subject}: image", "is empty", hint="name an image that was pulled")
     _check_namespaces(asked.linux.security_context, pod, subject)
+    check_words(asked.labels, f"{subject}: labels")
     return ContainerConfig(
         name=asked.metadata.name,
         image=image_id or asked.image.image,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from orlop.kit import limits
@@ -31,6 +32,12 @@ def command(request: Any) -> tuple[str, ...]:
 def seconds(asked: int) -> float:
     """A time limit, within bounds that every system call takes."""
     return float(max(0, min(asked, limits.CRI_LONGEST)))
+
+
+def check_words(words: Mapping[str, str], subject: str) -> None:
+    """Labels or annotations, which every list repeats. Raises InvalidInput beyond limits.CRI_WORDS."""
+    if sum(len(key) + len(value) for key, value in words.items()) > limits.CRI_WORDS:
+        raise InvalidInput(subject, f"are longer than {limits.CRI_WORDS} together", hint="shorten them")
 
 
 def check_streams(request: Any) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from orlop.cri.proto import cri_pb2 as pb
 from orlop.cri.translate import resources
+from orlop.cri.translate.fields import check_words
 from orlop.kit.errors import InvalidInput
 from orlop.network.model import PortMapping
 from orlop.pod.model import DNS, SandboxConfig
@@ -34,6 +35,8 @@ def sandbox_config(asked: pb.PodSandboxConfig, handler: str) -> SandboxConfig:
     kinds = {pb.POD: "pod", pb.CONTAINER: "container", pb.NODE: "host"}
     pid = _either(options.pid, kinds, f"{subject}: PID namespace")
     uids, gids = user_namespace(options, subject)
+    check_words(asked.labels, f"{subject}: labels")
+    check_words(asked.annotations, f"{subject}: annotations")
     return SandboxConfig(
         name=metadata.name,
         uid=metadata.uid,
