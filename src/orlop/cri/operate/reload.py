@@ -1,6 +1,7 @@
 """SIGHUP: the configuration is read anew; what can change while the daemon works does, the rest is named.
 
-All or nothing: a file that is wrong anywhere changes nothing. The streaming server's certificate is read anew too.
+All or nothing: a file that is wrong anywhere changes nothing. The streaming server's certificate is
+read anew too.
 """
 
 from __future__ import annotations

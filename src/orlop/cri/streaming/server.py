@@ -97,7 +97,7 @@ class Streaming:
         self._workers.close()
 
     def reload_tls(self) -> None:
-        """Read certificate and key anew, for the connections to come. Raises InvalidInput: the old ones stay."""
+        """Read certificate and key anew, for connections to come. Raises InvalidInput: the old ones stay."""
         if self._tls is not None:
             context(self._settings)  # a context that a wrong key was loaded into would be of no use any more
             _load(self._tls, self._settings)
@@ -316,13 +316,13 @@ def _base(address: str, port: int, *, secure: bool) -> str:
 
 
 def context(settings: StreamingSettings) -> ssl.SSLContext:
-    """With the certificate, its key and the clients' authority. Raises InvalidInput where one is of no use."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    """With the certificate, its key and the clients' authority. Raises InvalidInput."""
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     versions = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
-    context.minimum_version = versions[settings.tls_min_version]
-    context.set_alpn_protocols(["http/1.1"])
-    _load(context, settings)
-    return context
+    made.minimum_version = versions[settings.tls_min_version]
+    made.set_alpn_protocols(["http/1.1"])
+    _load(made, settings)
+    return made
 
 
 def _load(context: ssl.SSLContext, settings: StreamingSettings) -> None:
