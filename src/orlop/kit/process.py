@@ -10,10 +10,11 @@ import contextlib
 import os
 import select
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from orlop.kit import kernel, limits
+from orlop.kit import limits
 from orlop.kit.errors import LimitExceeded, NotFound, ProcessFailed, TimedOut, Unsupported
+from orlop.kit.spawn import spawn as started
 from orlop.kit.value import dataclass
 
 #: What a child gets when its caller names no environment: enough to find programs, nothing of the user's.
@@ -25,8 +26,6 @@ MINIMAL_ENV: Mapping[str, str] = {
 _CHUNK = 64 * limits.KIB
 _LAST_WORDS = 2000
 _SIGKILL = 9
-#: SIGPIPE and SIGXFSZ, which Python ignores and a child would inherit ignored.
-_DEFAULT_SIGNALS = (13, 25)
 
 
 @dataclass(frozen=True)
@@ -152,54 +151,21 @@ def spawn(
     NotFound and Unsupported.
     """
     program = _find(argv[0], env)
-    streams = [
-        (os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0)
-        if descriptor is None
-        else (os.POSIX_SPAWN_DUP2, descriptor, number)
-        for number, descriptor in enumerate((stdin, stdout, stderr))
-    ]
-    # dup2 of a descriptor to itself makes it survive the exec.
-    passed = [(os.POSIX_SPAWN_DUP2, descriptor, descriptor) for descriptor in pass_fds]
-
-    def start() -> int:
-        return os.posix_spawn(
-            program,
-            list(argv),
-            dict(env),
-            file_actions=[*streams, *passed],
-            setsid=session,
-            setsigdef=_DEFAULT_SIGNALS,
-        )
-
     try:
-        pid = _started_in(cwd, start) if cwd else start()
+        pid = started(
+            program,
+            argv,
+            env,
+            streams=(stdin, stdout, stderr),
+            passed=pass_fds,
+            session=session,
+            cwd=cwd,
+        )
     except OSError as error:
         raise Unsupported(
             program, f"cannot be started: {error.strerror}", hint="see that it is a program of this machine"
         ) from error
     return Child(tuple(argv), pid)
-
-
-def _started_in(folder: str, start: Callable[[], int]) -> int:
-    """Call `start` in a thread whose working folder is its own: posix_spawn(3) has no word for it."""
-    import threading
-
-    outcome: list[int | OSError] = []
-
-    def work() -> None:
-        try:
-            kernel.unshare(kernel.CLONE_FS)
-            os.chdir(folder)
-            outcome.append(start())
-        except OSError as error:
-            outcome.append(error)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    if isinstance(outcome[0], OSError):
-        raise outcome[0]
-    return outcome[0]
 
 
 def printable(argv: Sequence[str]) -> str:

@@ -19,6 +19,7 @@ from orlop.kit.errors import Conflict, InvalidInput, NotFound, Unavailable
 from orlop.kit.value import dataclass
 from orlop.runtime import conmon, errors, exits, handlers, oom, processes, words
 from orlop.runtime.exits import Exit
+from orlop.runtime.sealed import sealed
 from orlop.runtime.signals import signal_number
 
 TYPE_CHECKING = False  # as typing's, without importing typing
@@ -196,7 +197,7 @@ class Engine:
         order = conmon.Order(
             program=self._conmon(),
             id=spec.id,
-            runtime=self.program(chosen),
+            runtime=sealed(self.program(chosen)),
             runtime_args=self.runtime_arguments(chosen, f"{bundle}/oci-log"),
             bundle=bundle,
             exits=self.exits,
@@ -285,7 +286,7 @@ class Engine:
         raise errors.RuntimeFailed(
             f"container {identifier[:12]}",
             f"cannot be signalled: {words.last_line(done.stderr.decode(errors='replace'))}",
-            hint=f"see: {' '.join(self.command(identifier))} state {identifier}",
+            hint=f"see: {self.program(self.handler_of(identifier))} state {identifier}",
         )
 
     def delete(self, identifier: str, force: bool = False) -> None:
@@ -533,9 +534,7 @@ class Engine:
         options = tuple(word for word in more if verb == "update" or word.startswith("--"))
         values = more[len(options) :]
         argv = [*self.command(identifier), verb, *options, _plain(identifier), *values]
-        return process.run(
-            argv, timeout=limits.RUNTIME_TIMEOUT, check=False, stdin=stdin, pass_fds=pass_fds
-        )
+        return process.run(argv, timeout=limits.RUNTIME_TIMEOUT, check=False, stdin=stdin, pass_fds=pass_fds)
 
     def ask(self, verb: str, identifier: str, *more: str, stdin: bytes = b"") -> None:
         done = self.run_verb(verb, identifier, *more, stdin=stdin)
@@ -550,7 +549,7 @@ class Engine:
     def command(self, identifier: str, log: str = "") -> list[str]:
         """The container's runtime and its global options, to be followed by a verb."""
         handler = self.handler_of(identifier)
-        return [self.program(handler), *self.runtime_arguments(handler, log)]
+        return [sealed(self.program(handler)), *self.runtime_arguments(handler, log)]
 
     def runtime_arguments(self, handler: Handler, log: str) -> tuple[str, ...]:
         line: tuple[str, ...] = ("--root", handler.root)
