@@ -173,6 +173,17 @@ def test_a_pods_stats_have_its_network_its_processes_and_its_containers(client: 
 
 
 @host
+def test_the_machines_network_is_none_of_a_pods(client: Client) -> None:
+    pod = sandbox(client)
+    running_container(client, pod)
+    found = client.PodSandboxStats(pb.PodSandboxStatsRequest(pod_sandbox_id=pod)).stats
+    assert found.linux.process.process_count.value >= 1
+    assert not found.linux.HasField("network")
+    (told,) = client.ListPodSandboxMetrics(pb.ListPodSandboxMetricsRequest()).pod_metrics
+    assert not [each for each in told.metrics if "_network_" in each.name]
+
+
+@host
 def test_metrics_have_the_labels_that_their_descriptors_say(client: Client) -> None:
     pod = sandbox(client, network=True)
     inside = running_container(client, pod, memory=64 * MIB)

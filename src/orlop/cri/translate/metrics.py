@@ -56,7 +56,8 @@ def sandbox(found: Sandbox, stats: Stats, containers: list[Container]) -> pb.Pod
         )
         for container, each in zip(containers, stats.containers, strict=True)
     ]
-    own = _values((*_EVERYWHERE, *_NETWORK), _Of(stats, found, None))
+    network = () if found.config.network == "host" else _NETWORK  # that is the machine's, not the pod's
+    own = _values((*_EVERYWHERE, *network), _Of(stats, found, None))
     return pb.PodSandboxMetrics(pod_sandbox_id=found.id, metrics=own, container_metrics=inside)
 
 

@@ -42,7 +42,7 @@ def container(
 def sandbox(
     found: Sandbox, stats: Stats, nano_cores: int | None, containers: Iterable[pb.ContainerStats]
 ) -> pb.PodSandboxStats:
-    """Of a pod as a whole, with its running containers' own."""
+    """Of a pod as a whole, with its running containers' own. The machine's network is none of its own."""
     moment, usage = nanoseconds(stats.time), stats.usage
     config = found.config
     return pb.PodSandboxStats(
@@ -55,7 +55,7 @@ def sandbox(
         linux=pb.LinuxPodSandboxStats(
             cpu=_cpu(moment, usage, nano_cores),
             memory=_memory(moment, usage),
-            network=_network(moment, stats.interfaces),
+            network=None if config.network == "host" else _network(moment, stats.interfaces),
             process=pb.ProcessUsage(timestamp=moment, process_count=_count(usage.pids)),
             containers=containers,
             io=_io(moment, usage),
