@@ -179,3 +179,13 @@ def test_two_removals_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert not failures and not (tmp_path / "tree").exists()
+
+
+def test_what_killed_writers_left_goes_once_it_is_old(tmp_path: Path) -> None:
+    files.write_atomic(str(tmp_path / "kept"), b"whole")
+    for name in ("kept.0123456789abcdef.tmp", "fresh.0123456789abcdef.tmp"):
+        (tmp_path / name).write_bytes(b"ha")
+    os.utime(tmp_path / "kept.0123456789abcdef.tmp", (0, 0))
+    assert files.remove_partial(str(tmp_path), 60.0) == 1
+    assert sorted(os.listdir(tmp_path)) == ["fresh.0123456789abcdef.tmp", "kept"]
+    assert files.remove_partial(str(tmp_path / "absent"), 60.0) == 0

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import time
 from collections.abc import Iterator
 
 from orlop.kit import kernel
 from orlop.kit.errors import Conflict, Corrupt, LimitExceeded
 
+_PARTIAL = ".tmp"
 _REMOVE_ATTEMPTS = 5  # of a folder that somebody writes into meanwhile
 
 
@@ -18,7 +20,7 @@ def write_atomic(path: str, data: bytes, *, mode: int = 0o644, durable: bool = T
 
     `durable=False` is for what a reboot forgets anyway (files below the state folder).
     """
-    temporary = f"{path}.{unique()}.tmp"
+    temporary = f"{path}.{unique()}{_PARTIAL}"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         try:
@@ -34,6 +36,22 @@ def write_atomic(path: str, data: bytes, *, mode: int = 0o644, durable: bool = T
         raise
     if durable:
         sync_folder(os.path.dirname(path) or ".")
+
+
+def remove_partial(folder: str, age: float) -> int:
+    """Remove what killed writers left of `write_atomic` in `folder`, `age` seconds ago or more; how many."""
+    removed = 0
+    try:
+        names = [name for name in os.listdir(folder) if name.endswith(_PARTIAL)]
+    except FileNotFoundError:
+        return 0
+    for name in names:
+        path = os.path.join(folder, name)
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - os.stat(path, follow_symlinks=False).st_mtime >= age:
+                os.unlink(path)
+                removed += 1
+    return removed
 
 
 def read_bounded(path: str, limit: int) -> bytes:

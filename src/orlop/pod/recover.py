@@ -22,7 +22,10 @@ TYPE_CHECKING = False  # as typing's, without importing typing
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from orlop.kit.node import Node
+
 _HEX = frozenset("0123456789abcdef")
+_PARTIAL_AGE = 60.0  # seconds after which a file that is still being written is nobody's
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,7 @@ def recover(pods: Pods) -> Report:
     _finish_rows(pods, notes)
     pods.containers()  # records every end that nobody saw yet
     _remove_orphans(pods, notes)
+    _remove_partial(pods.node)
     _ask_network(pods, notes)
     notes.attempt("what pods share", [], lambda: teardown.when_empty(pods))
     return notes.report()
@@ -162,6 +166,11 @@ def _remove_orphans(pods: Pods, notes: _Notes) -> None:
             for path in (pods.claim_path(name), run.owner_path(pods, name)):
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(path)
+
+
+def _remove_partial(node: Node) -> None:
+    for folder in (node.in_root("network"), node.state, node.in_state("network"), node.in_state("cache")):
+        files.remove_partial(folder, _PARTIAL_AGE)
 
 
 @contextlib.contextmanager

@@ -158,8 +158,8 @@ def _killing(running: Daemon) -> Iterator[list[float]]:
 
 
 def _pace(starts: list[float]) -> float:
-    """A machine that is slow to start a daemon is slow in all: kills come at a pace that lets work be done."""
-    return max(1.0, starts[-1] / 0.5) if starts else 1.0
+    """A machine that is slow to start a daemon is slow in all: kills come so that work gets done between."""
+    return min(4.0, max(1.0, starts[-1])) if starts else 1.0
 
 
 def _remove_the_unknown(running: Daemon) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 
 from orlop.kit import locks, process
@@ -47,7 +46,7 @@ def change(changes: Callable[[Table], Sequence[str]], *, six: bool) -> None:
 
     They are asked for again where somebody else changed the table meanwhile. Raises NotFound, ProcessFailed.
     """
-    with _alone():
+    with _alone() as lock:
         for attempt in range(_ATTEMPTS):
             lines = changes(listed(six=six))
             if not lines:
@@ -55,7 +54,8 @@ def change(changes: Callable[[Table], Sequence[str]], *, six: bool) -> None:
             text = "*nat\n" + "\n".join(lines) + "\nCOMMIT\n"
             argv = ("ip6tables-restore" if six else "iptables-restore", "--noflush", "--wait=10")
             try:
-                process.run(argv, stdin=text.encode(), hint="see: iptables-save -t nat")
+                # It keeps the lock if we are killed: whoever undoes the change must not overtake it.
+                process.run(argv, stdin=text.encode(), pass_fds=(lock,), hint="see: iptables-save -t nat")
             except ProcessFailed:
                 if attempt + 1 == _ATTEMPTS:
                     raise
@@ -84,7 +84,6 @@ def quoted(comment: str) -> str:
 
 
 @contextlib.contextmanager
-def _alone() -> Iterator[None]:
-    os.makedirs(os.path.dirname(_LOCK), mode=0o700, exist_ok=True)
-    with locks.hold(_LOCK):
-        yield
+def _alone() -> Iterator[int]:
+    with locks.hold(_LOCK) as descriptor:
+        yield descriptor
