@@ -11,8 +11,10 @@ import contextlib
 import os
 import queue
 import random
+import re
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,12 +48,20 @@ def test_pods_come_and_go_while_the_daemon_is_killed_and_nothing_is_left(tmp_pat
         print(f"{PODS} pods, {len(kills)} kills, {seconds:.1f} s, of which starts took {sum(kills):.1f} s")
         print("repeated:", dict(figures.repeated.most_common()))
         print("slowest:", figures.slowest)
+        print("warnings:", *_warnings(running), sep="\n  ")
         unknown = _remove_the_unknown(running)
         assert unknown == [], "requests that nobody waited for any more made these"
         left = settled(lambda: differences(before, traces(node, parent, daemon=running.pid)))
         assert not left, f"seed {SEED}: " + "\n".join(left)
         assert kills, "the daemon was never killed"
         _does_not_grow(running, tmp_path, parent)
+
+
+def _warnings(running: Daemon) -> list[str]:
+    """What the daemons complained of most, for whoever reads the output."""
+    lines = [line for line in running.said().splitlines() if " warning " in line or " error " in line]
+    texts = Counter(re.sub(r"[0-9a-f]{8,}|pod-\d+|\d", "#", line.partition("Z ")[2])[:200] for line in lines)
+    return [f"{count} x {text}" for text, count in texts.most_common(10)]
 
 
 def _does_not_grow(running: Daemon, logs: Path, parent: str) -> None:
