@@ -34,10 +34,13 @@ class Chain:
                 result = converted(given, self._version)
         return result or {"cniVersion": self._version}
 
-    def delete(self, netns: str) -> None:
-        """Every plugin in reverse. `netns` empty: the namespace is gone, plugins give back what they can."""
+    def delete(self, netns: str, *, going: bool = False) -> None:
+        """Every plugin in reverse. `netns` empty: the namespace is gone, plugins give back what they can.
+
+        `going`: the caller removes the namespace next.
+        """
         for config in reversed(self._list["plugins"]):
-            self._run("DEL", config, self._previous("0.4.0"), netns=netns)
+            self._run("DEL", config, self._previous("0.4.0"), netns=netns, going=going)
 
     def check(self) -> None:
         """Every plugin in order; nothing where the list disables it or is older than CHECK."""
@@ -69,12 +72,13 @@ class Chain:
         previous: dict[str, Any] | None,
         *,
         netns: str | None = None,
+        going: bool = False,
     ) -> dict[str, Any]:
         record = self._record
         request = derived(self._list, config, record.capabilities, previous)
         where = record.netns if netns is None else netns
         if registry.serves(config, record.builtin):
-            call = Call(command, request, record.id, where, record.interface, dict(record.args))
+            call = Call(command, request, record.id, where, record.interface, dict(record.args), going)
             return registry.call(call)
         path = plugin.find(config["type"], self._folders)
         env = plugin.environment(

@@ -62,15 +62,17 @@ class Network:
                 self._reserve(record)
                 return self._add(record, using)
 
-    def delete(self, pod_id: str) -> None:
+    def delete(self, pod_id: str, *, going: bool = False) -> None:
         """Detach a pod, as it was recorded; a pod that is not attached is fine.
 
-        Each failing plugin is asked limits.CNI_ATTEMPTS times. Raises PluginFailed after that; the record
-        stays, marked, and `collect` goes on.
+        `going`: the caller removes the pod's namespace next. What is built in then leaves its interface, bare
+        of addresses, to go with it: deleting a link waits 10 ms for the kernel. Each failing plugin is asked
+        limits.CNI_ATTEMPTS times. Raises PluginFailed after that; the record stays, marked, and `collect`
+        goes on.
         """
         with self._locked(pod_id):
             for record in reversed(self._records.of(pod_id)):
-                self._delete(record)
+                self._delete(record, going=going)
 
     def check(self, pod_id: str) -> None:
         """Raises PluginFailed where the pod's network is not as ADD made it, NotFound where it has none."""
@@ -213,7 +215,7 @@ class Network:
                 self._delete(record)
             raise
 
-    def _delete(self, record: Record) -> None:
+    def _delete(self, record: Record, *, going: bool = False) -> None:
         """DEL until it succeeds, limits.CNI_ATTEMPTS times; then the record is gone. The lock is held."""
         self._await_orphans(record)
         pause = limits.CNI_PAUSE
@@ -221,7 +223,7 @@ class Network:
             netns = record.netns if _instance(record.netns) == record.instance else ""
             try:
                 with self._running(record) as running:
-                    chain.Chain(record, self._settings.plugin_dirs, (running,)).delete(netns)
+                    chain.Chain(record, self._settings.plugin_dirs, (running,)).delete(netns, going=going)
                 if not netns:
                     _sweep(record)
                 break

@@ -54,6 +54,8 @@ def pin(
     make_private(node.in_state("namespaces"))
     place = folder(node, sandbox_id)
     os.makedirs(place, mode=0o700, exist_ok=True)
+    if not is_mount(place):  # so that all below it is let go of at once: the kernel waits at each unmount
+        kernel.mount(place, place, "", kernel.MS_BIND)
     if mapped is not None:
         _pin_mapped(place, kinds, hostname, sysctls, mapped)
     elif kinds:
@@ -101,6 +103,7 @@ def pinned(node: Node, sandbox_id: str, name: str, namespace: int) -> Iterator[s
 def unpin(node: Node, sandbox_id: str) -> None:
     """Let go of everything below the sandbox's folder, and remove it. Asked twice is harmless."""
     place = folder(node, sandbox_id)
+    detach(place)
     try:
         names = os.listdir(place)
     except FileNotFoundError:

@@ -125,10 +125,10 @@ def attachment(pods: Pods, identifier: str, config: SandboxConfig) -> Attachment
 
 
 def detach(pods: Pods, identifier: str) -> None:
-    """Leave the network. It must not keep the pod for ever: where it fails, that is logged, the network's own
-    record stays, and a later command repeats it."""
+    """Leave the network; the namespace must go next. It must not keep the pod for ever: where it fails, that
+    is logged, the network's own record stays, and a later command repeats it."""
     try:
-        pods.network.delete(identifier)
+        pods.network.delete(identifier, going=True)
     except OrlopError as error:
         import logging  # only failures pay for it
 

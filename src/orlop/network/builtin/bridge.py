@@ -284,12 +284,16 @@ def _delete(request: Call) -> None:
 
 
 def _unlink(request: Call, prefixes: list[Prefix]) -> None:
-    """The pod's interface, and the outer end with it, is gone."""
+    """The pod's interface, and the outer end with it, is gone; or has no address, where all goes anyway."""
     with Netlink() as there:
         link = there.link(request.interface)
         if link is None:
             return
         prefixes += [Prefix(one.address, one.prefix) for one in there.addresses(link.index)]
+        if request.going:  # nobody answers for an address that another pod may have from now on
+            for prefix in prefixes:
+                there.delete_address(link.index, prefix.address, prefix.length)
+            return
         try:
             there.delete_link(link.index)
         except OSError as error:

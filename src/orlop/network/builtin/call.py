@@ -17,7 +17,8 @@ _INTERNAL = 999  # the plugins' own code for whatever has none of the specificat
 class Call:
     """One request to one plugin. `config` is the execution configuration, prevResult and runtimeConfig in it.
 
-    `netns` is empty where the namespace is gone.
+    `netns` is empty where the namespace is gone. `going`: it is removed right after this DEL, and
+    its interfaces with it.
     """
 
     command: str
@@ -26,6 +27,7 @@ class Call:
     netns: str = ""
     interface: str = ""
     args: Mapping[str, str] = field(default_factory=dict)
+    going: bool = False
 
     @property
     def network(self) -> str:
