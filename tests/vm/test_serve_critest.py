@@ -16,7 +16,7 @@ from tests.conformance.critest import PASSED, SKIPPED, Spec
 from tests.vm import result
 from tests.vm.guest import Guest
 
-pytestmark = [pytest.mark.vm, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(3600)]
 
 _FOCUS = (
     "AppArmor",

@@ -13,7 +13,7 @@ import pytest
 from tests.vm.disk import PROGRAM
 from tests.vm.guest import BUSYBOX, Guest
 
-pytestmark = [pytest.mark.vm, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(3600)]
 
 _POD: dict[str, Any] = {
     "metadata": {"name": "kept", "namespace": "default", "uid": "u1"},

@@ -8,7 +8,7 @@ import pytest
 
 from tests.vm.guest import Guest
 
-pytestmark = [pytest.mark.vm, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(3600)]
 
 _NODE = ("--root", "/var/lib/orlop-sd", "--state", "/run/orlop-sd", "--config", "/root/systemd.toml")
 _SCRIPT = Path(__file__).with_name("systemd_cgroups.py")
