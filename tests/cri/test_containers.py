@@ -418,7 +418,7 @@ def test_a_mount_follows_a_link_and_reads_or_writes(shared: Client, tmp_path: Pa
 @pytest.mark.parametrize(
     ("mount", "code"),
     [
-        (pb.Mount(container_path="/data", host_path="/no/such/folder"), NOT_FOUND),
+        (pb.Mount(container_path="/data", host_path="/etc/passwd/folder"), INVALID),
         (pb.Mount(container_path="/data"), INVALID),
         (pb.Mount(container_path="/data", host_path="relative"), INVALID),
         (pb.Mount(container_path="data", host_path="/usr"), INVALID),
@@ -433,7 +433,32 @@ def test_a_mount_that_cannot_be_is_refused(shared: Client, mount: pb.Mount, code
     with refused(code):
         create(shared, sandbox, box(mounts=[mount]))
     remove(shared, sandbox)
-    assert not os.path.exists("/no/such/folder")
+
+
+def test_a_source_that_is_not_there_is_made_unless_the_configuration_says_no(
+    serving: Daemon, client: Client, tmp_path: Path
+) -> None:
+    """As containerd and CRI-O do for a hostPath of no type, which many manifests count on."""
+    sandbox = run(client)
+    mount = pb.Mount(container_path="/data", host_path=str(tmp_path / "a/b"))
+    identifier = started(client, sandbox, box(mounts=[mount]))
+    assert execute(client, identifier, "echo x > /data/y").exit_code == 0
+    assert (tmp_path / "a/b/y").read_text() == "x\n"
+    (tmp_path / "link").symlink_to(tmp_path / "nothing")
+    with refused(INVALID, "cannot be made"):
+        create(
+            client,
+            sandbox,
+            box(name="b", mounts=[pb.Mount(container_path="/d", host_path=f"{tmp_path}/link")]),
+        )
+    serving.stop()
+    Path(serving.node.config).write_text("[cri]\ncreate_mount_sources = false\n")
+    serving.start()
+    mount.host_path = str(tmp_path / "c")
+    with refused(NOT_FOUND, mount.host_path):
+        create(client, sandbox, box(name="c", mounts=[mount]))
+    assert not (tmp_path / "c").exists()
+    remove(client, sandbox)
 
 
 def test_an_image_is_mounted_read_only(shared: Client) -> None:

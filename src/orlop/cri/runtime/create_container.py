@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+from collections.abc import Iterable
 
 from orlop.cri.image import lookup
 from orlop.cri.proto import cri_pb2 as pb
@@ -12,6 +14,7 @@ from orlop.cri.translate.fields import required
 from orlop.cri.translate.image import names
 from orlop.kit.errors import InvalidInput, NotFound
 from orlop.pod.create_container import create_container as create
+from orlop.runtime.model import Mount
 
 
 def create_container(service: Service, request: pb.CreateContainerRequest) -> pb.CreateContainerResponse:
@@ -23,10 +26,28 @@ def create_container(service: Service, request: pb.CreateContainerRequest) -> pb
         raise InvalidInput("CreateContainer", "lacks config or its metadata", hint="send both")
     sandbox = service.sandbox(required(request, "pod_sandbox_id"))
     image = _image(service, request.config.image.image)
-    config = container_config(request.config, sandbox.config, **image)
+    config = container_config(
+        request.config, sandbox.config, **image, sources_exist=not service.settings.create_mount_sources
+    )
+    _make_sources(config.mounts)
     made = create(service.pods, sandbox.id, config, program_later=True)
     service.events.publish(made.id, "created")
     return pb.CreateContainerResponse(container_id=made.id)
+
+
+def _make_sources(mounts: Iterable[Mount]) -> None:
+    """Make the folders of the machine that are to be mounted and are not there. Raises InvalidInput."""
+    for mount in mounts:
+        if mount.image or os.path.exists(mount.source):
+            continue
+        try:
+            os.makedirs(mount.source, exist_ok=True)
+        except (OSError, ValueError) as error:  # a link to nothing, a path through a file, a NUL byte
+            raise InvalidInput(
+                f"mount {mount.destination}",
+                f"{mount.source[:80]!r} is not there and cannot be made: {error}",
+                hint="make it first",
+            ) from error
 
 
 def _image(service: Service, name: str) -> dict[str, str]:

@@ -22,11 +22,17 @@ _PROPAGATION = {
 
 
 def container_config(
-    asked: pb.ContainerConfig, pod: SandboxConfig, *, image_id: str = "", image_ref: str = ""
+    asked: pb.ContainerConfig,
+    pod: SandboxConfig,
+    *,
+    image_id: str = "",
+    image_ref: str = "",
+    sources_exist: bool = True,
 ) -> ContainerConfig:
     """`image_id` and `image_ref` (REPOSITORY@DIGEST) are of the image that was found for what was asked.
 
-    Raises InvalidInput naming the field that is missing or wrong, NotFound for a mount's absent source.
+    Raises InvalidInput naming the field that is missing or wrong, NotFound for a mount's absent source
+    (if `sources_exist`: otherwise the caller makes it).
     """
     if not asked.metadata.name:
         raise InvalidInput("container: metadata.name", "is empty", hint="every container has one")
@@ -45,7 +51,7 @@ def container_config(
         args=tuple(asked.args) or None,
         env=tuple((entry.key, entry.value) for entry in asked.envs),
         working_dir=asked.working_dir,
-        mounts=mounts(asked.mounts, subject),
+        mounts=mounts(asked.mounts, subject, sources_exist=sources_exist),
         devices=tuple(
             Device(host_path=device.host_path, path=device.container_path, permissions=device.permissions)
             for device in asked.devices
@@ -101,9 +107,9 @@ def _check_namespaces(asked: pb.LinuxContainerSecurityContext, pod: SandboxConfi
             )
 
 
-def mounts(asked: Iterable[pb.Mount], subject: str) -> tuple[Mount, ...]:
+def mounts(asked: Iterable[pb.Mount], subject: str, *, sources_exist: bool = True) -> tuple[Mount, ...]:
     """Outer ones before those inside them, in whatever order they came. Raises InvalidInput, NotFound."""
-    found = [_mount(mount, subject) for mount in asked]
+    found = [_mount(mount, subject, sources_exist=sources_exist) for mount in asked]
     return tuple(sorted(found, key=lambda mount: len(_parts(mount.destination))))
 
 
@@ -128,7 +134,7 @@ def log_path(directory: str, relative: str, subject: str) -> str:
     return path
 
 
-def _mount(asked: pb.Mount, subject: str) -> Mount:
+def _mount(asked: pb.Mount, subject: str, *, sources_exist: bool) -> Mount:
     subject = f"{subject}: mount {asked.container_path!r}"
     is_image = asked.HasField("image") and bool(asked.image.image)
     if not is_image and not asked.host_path:
@@ -137,7 +143,7 @@ def _mount(asked: pb.Mount, subject: str) -> Mount:
         raise InvalidInput(subject, "has a host path and an image", hint="give one")
     if asked.host_path and not asked.host_path.startswith("/"):
         raise InvalidInput(subject, f"host path {asked.host_path!r} is not absolute", hint="begin it with /")
-    if not is_image and not os.path.exists(asked.host_path):
+    if sources_exist and not is_image and not os.path.exists(asked.host_path):
         raise NotFound(subject, f"there is no {asked.host_path}", hint="make it first")
     if asked.propagation not in _PROPAGATION:
         raise InvalidInput(subject, f"no propagation {asked.propagation}", hint="see the CRI")
