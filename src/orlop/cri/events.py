@@ -179,13 +179,14 @@ class Events:
     def _send(self, identifier: str, kind: str, sandbox: Sandbox) -> None:
         if sandbox.config.manager != MANAGER:  # somebody else's, which no list of ours holds
             return
+        moment = time.time_ns()  # before the look: of two events, the later one's state is never the older
         with contextlib.suppress(NotFound):
             sandbox = self._pods.sandbox(sandbox.id)  # as it is now, if it is
         containers = self._pods.containers(sandbox.id)
         event = pb.ContainerEventResponse(
             container_id=identifier,
             container_event_type=_KINDS[kind],
-            created_at=time.time_ns(),
+            created_at=moment,
             pod_sandbox_status=status.sandbox_status(sandbox),
             containers_statuses=[status.container_status(container) for container in containers],
         )
