@@ -15,7 +15,9 @@ def start_container(service: Service, request: pb.StartContainerRequest) -> pb.S
     try:
         start(service.pods, identifier)
     except InvalidInput:
-        if service.container(identifier).state == "exited":  # no such program, which leaves no exit file
+        container = service.container(identifier)
+        if container.state == "exited":  # no such program, which leaves no exit file
+            service.observer.ended(identifier, exit_code=container.exit_code, oom_killed=False)
             service.events.publish(identifier, "stopped")
         raise
     service.events.publish(identifier, "started")
