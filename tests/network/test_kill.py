@@ -78,12 +78,13 @@ def test_a_cut_off_add_is_done_anew_by_the_next_one(lab: Lab) -> None:
         network.delete("victim")
 
 
-def test_an_address_without_a_record_is_given_back(lab: Lab) -> None:
+@pytest.mark.parametrize("content", ["nobody\r\neth0", ""], ids=["of-nobody", "never-written"])
+def test_an_address_without_a_record_is_given_back(lab: Lab, content: str) -> None:
     network = lab.network()
     network.add(lab.attachment("one"))
     folder = Path(lab.node().in_root("network", "ipam", bridge_of(lab.node())))
     lost = folder / "10.90.0.250"
-    lost.write_text("nobody\r\neth0")
+    lost.write_text(content)
     network.collect(["id-one"])
     assert not lost.exists()
     assert len([entry for entry in folder.iterdir() if entry.name[0].isdigit()]) == 1

@@ -251,7 +251,7 @@ class Network:
             leases = {name: _lease_owner(os.path.join(folder, name)) for name in os.listdir(folder)}
             known = {record.id for record in self._records.all()}  # read after the leases: ADD records first
             for name, owner in leases.items():
-                if owner and owner not in known:
+                if owner is not None and owner not in known:
                     with contextlib.suppress(FileNotFoundError):
                         os.unlink(os.path.join(folder, name))
 
@@ -339,11 +339,12 @@ def _sweep(record: Record) -> None:
             process.run(("ip", "link", "delete", name), check=False)
 
 
-def _lease_owner(path: str) -> str:
-    """The container ID in a lease of host-local; empty for its other files."""
+def _lease_owner(path: str) -> str | None:
+    """The container ID in a lease of host-local, "" where it was killed before it wrote one; None for its
+    other files."""
     name = os.path.basename(path)
     if not name[:1].isdigit() and ":" not in name:
-        return ""
+        return None
     with contextlib.suppress(OSError, UnicodeDecodeError):
         return files.read_bounded(path, limits.CNI_FILE_SIZE).decode().split("\n")[0].strip()
-    return ""
+    return None

@@ -40,6 +40,10 @@ class Made:
     log: Path
     padding: str = ""
 
+    @property
+    def rotated(self) -> Path:
+        return self.log.with_name("0.log.1")
+
 
 class Life:
     """The first pods of a run have all the features between them, the others have them by chance.
@@ -168,6 +172,8 @@ class Life:
         """It ends, and its code and its log are exactly those that it had."""
         if made.kind == "obeys":
             self._ask("StopContainer", pb.StopContainerRequest(container_id=made.id, timeout=30))
+        if made.kind == "counts" and self._maybe(0.4):
+            self._rotate(made)
         deadline = time.monotonic() + _WAIT
         while (status := self._status(made.id)).state != pb.CONTAINER_EXITED:
             assert status.state == pb.CONTAINER_RUNNING, status
@@ -177,10 +183,18 @@ class Life:
         assert status.started_at <= status.finished_at
         self._check_log(made)
 
+    def _rotate(self, made: Made) -> None:
+        """As the kubelet rotates a log: no line is lost, however often the new file is asked for."""
+        made.log.rename(made.rotated)
+        try:
+            self._ask("ReopenContainerLog", pb.ReopenContainerLogRequest(container_id=made.id))
+        except grpc.RpcError as error:  # it has ended
+            assert error.code() == grpc.StatusCode.FAILED_PRECONDITION, error
+
     def _check_log(self, made: Made) -> None:
         wanted = [f"line {number} {made.padding}".rstrip() for number in range(made.lines)]
         deadline = time.monotonic() + 5  # conmon writes the end of the log about when it writes the code
-        while (found := written(made.log)) != wanted and time.monotonic() < deadline:
+        while (found := written(made.rotated) + written(made.log)) != wanted and time.monotonic() < deadline:
             time.sleep(0.05)
         assert found == wanted, f"{made}: {len(found)} lines, the last {found[-1:]}"
 

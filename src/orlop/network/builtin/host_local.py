@@ -7,6 +7,7 @@ tells where range set n goes on, and `lock` is the lock that the plugin takes to
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 
@@ -142,17 +143,9 @@ class _Duplicate(OSError):
 def _take(folder: str, call: Call, number: int, address: bytes) -> bool:
     """Make the lease, unless somebody has it."""
     path = os.path.join(folder, text(address))
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    except FileExistsError:
+    if os.path.lexists(path):
         return False
-    try:
-        os.write(descriptor, f"{call.id.strip()}\r\n{call.interface}".encode())
-    except OSError:
-        os.unlink(path)
-        raise
-    finally:
-        os.close(descriptor)
+    _write_lease(path, f"{call.id.strip()}\r\n{call.interface}".encode())
     last = os.path.join(folder, f"{_LAST}{number}")
     descriptor = os.open(last, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
@@ -160,6 +153,32 @@ def _take(folder: str, call: Call, number: int, address: bytes) -> bool:
     finally:
         os.close(descriptor)
     return True
+
+
+def _write_lease(path: str, content: bytes) -> None:
+    """With its content or not at all: an empty lease, of a process that was killed, would be nobody's for
+    ever. The caller holds the lock and has seen that there is none."""
+    folder = os.path.dirname(path)
+    try:
+        descriptor = os.open(folder, os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR):
+            raise
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        named = True
+    else:
+        named = False
+    try:
+        os.write(descriptor, content)
+        if not named:
+            # With a folder's descriptor it is linkat(2), which follows the link in /proc.
+            os.link(f"/proc/self/fd/{descriptor}", path, src_dir_fd=descriptor)
+    except OSError:
+        if named:
+            os.unlink(path)
+        raise
+    finally:
+        os.close(descriptor)
 
 
 def _last(folder: str, number: int) -> bytes | None:
