@@ -19,7 +19,7 @@ from typing import Any
 
 import grpc
 import grpc.aio
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 from orlop.cri.observer import Metadata
 from orlop.cri.proto import cri_pb2 as pb
@@ -143,7 +143,7 @@ class Server:
 
     def handler(self, rpc: Rpc) -> grpc.RpcMethodHandler:
         """What gRPC is told of a method."""
-        codec = (rpc.request.FromString, rpc.response.SerializeToString)
+        codec = (functools.partial(_decoded, rpc), rpc.response.SerializeToString)
         if rpc.stream:
 
             async def streamed(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
@@ -158,6 +158,8 @@ class Server:
         return grpc.unary_unary_rpc_method_handler(answered, *codec)
 
     async def _answer(self, rpc: Rpc, request: Any, context: grpc.aio.ServicerContext) -> Any:
+        if isinstance(request, Failure):
+            await context.abort(request.code, request.message)
         work = asyncio.create_task(self._carry_out(rpc, request, context.invocation_metadata() or ()))
         self._under_way.add(work)
         work.add_done_callback(self._under_way.discard)
@@ -197,6 +199,8 @@ class Server:
         self._busy[pool] -= 1
 
     async def _stream(self, rpc: Rpc, request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[Any]:
+        if isinstance(request, Failure):
+            await context.abort(request.code, request.message)
         task = asyncio.current_task()
         assert task is not None
         self._streams.add(task)
@@ -221,6 +225,15 @@ class Server:
             self._streams.discard(task)
         if failed is not None:
             await context.abort(failed.code, failed.message)
+
+
+def _decoded(rpc: Rpc, data: bytes) -> Any:
+    """The request, or the Failure to answer with: gRPC would log a traceback for each that is none."""
+    try:
+        return rpc.request.FromString(data)
+    except DecodeError:
+        words = f"{rpc.name}: what was sent is no {rpc.request.DESCRIPTOR.name}"
+        return Failure(grpc.StatusCode.INVALID_ARGUMENT, words)
 
 
 class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]

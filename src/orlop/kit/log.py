@@ -57,7 +57,8 @@ class _Formatter(logging.Formatter):
         self._severity = severity
 
     def format(self, record: logging.LogRecord) -> str:
-        fields = {**bound_fields(), **getattr(record, "fields", {})}
+        given = {**bound_fields(), **getattr(record, "fields", {})}
+        fields = {key: _shortened(text) if isinstance(text, str) else text for key, text in given.items()}
         line = {"json": self._json, "logfmt": self._logfmt}.get(self._form, self._text)(record, fields)
         if not self._severity:
             return line

@@ -107,16 +107,19 @@ def _lines(root: int, path: str, columns: int) -> Iterator[list[str]]:
 
 def _read(root: int, path: str) -> str:
     try:
-        descriptor = files.open_in_root(root, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+        found = files.open_in_root(root, path, os.O_PATH)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENXIO):
             return ""
         raise InvalidInput(
             path, f"cannot be read in the image: {error.strerror}", hint="mend the image"
         ) from error
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise InvalidInput(path, "is no regular file in the image", hint="do not trust this image")
+    try:
+        if not stat.S_ISREG(os.fstat(found).st_mode):  # merely opening a device may do something
+            raise InvalidInput(path, "is no regular file in the image", hint="do not trust this image")
+        descriptor = os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        os.close(found)
     with open(descriptor, "rb") as stream:
         data = stream.read(limits.ETC_PASSWD_SIZE + 1)
     if len(data) > limits.ETC_PASSWD_SIZE:
