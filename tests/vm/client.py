@@ -14,7 +14,7 @@ from orlop.cri.proto import cri_pb2 as pb
 def main() -> None:
     method, given = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else "{}"
     request = json_format.Parse(given, getattr(pb, f"{method}Request")())
-    with Client("/run/orlop/orlop.sock", 60.0) as client:
+    with Client("/run/orlop/orlop.sock", 600.0) as client:
         print(json_format.MessageToJson(client.call(method, request)))
 
 
