@@ -187,7 +187,7 @@ elif place == "created":
     Engine.start = die
 else:
     from orlop.runtime import conmon
-    conmon.create = die
+    conmon.Begun.create = die
 container = create_container(pods, made.id, sleeper(mounts=mounts))
 start_container(pods, container.id)
 """

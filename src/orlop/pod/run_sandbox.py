@@ -7,6 +7,7 @@ from orlop.pod.codec import dumps
 from orlop.pod.context import Pods, as_sandbox, new_id
 from orlop.pod.model import Sandbox, SandboxConfig
 from orlop.pod.records import CREATING, READY, REMOVING
+from orlop.runtime.cgroups.prompt import PromptMoves
 
 
 def run_sandbox(pods: Pods, config: SandboxConfig) -> Sandbox:
@@ -35,6 +36,7 @@ def run_sandbox(pods: Pods, config: SandboxConfig) -> Sandbox:
 def _make(pods: Pods, config: SandboxConfig) -> Sandbox | None:
     """A new sandbox; None where one of that identity came into being meanwhile."""
     identifier = new_id()
+    PromptMoves.expect()  # its first container follows
     with pods.claim(identifier):
         try:
             with pods.gate():

@@ -68,40 +68,61 @@ def argv(order: Order) -> list[str]:
     return line
 
 
-def create(order: Order, settle: Callable[[int], None]) -> int:
-    """Start conmon and wait until it reports the container's PID.
+class Begun:
+    """A conmon that was started and waits for `create`; as a context, one that was not asked to is ended.
 
-    `settle` gets conmon's first PID before anything of it runs, to put it into its cgroup. Raises Refused,
-    TimedOut, NotFound (no conmon).
+    It needs 3 ms to be ready, in which its caller writes config.json.
     """
-    report, report_end = os.pipe2(os.O_CLOEXEC)
-    start_end, start = os.pipe2(os.O_CLOEXEC)
-    words = os.open(f"{order.bundle}/conmon.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    env = {
-        **process.MINIMAL_ENV,
-        "_OCI_SYNCPIPE": str(report_end),
-        "_OCI_STARTPIPE": str(start_end),
-    }
-    try:
-        # In the bundle, because conmon leaves the file `oom` where it stands.
-        child = process.spawn(
-            argv(order), env=env, pass_fds=(report_end, start_end), stderr=words, cwd=order.bundle
+
+    def __init__(self, order: Order, settle: Callable[[int], None]) -> None:
+        """`settle` gets conmon's first PID before it forks, to put it into its cgroup. Raises NotFound."""
+        self._order = order
+        self._report, report_end = os.pipe2(os.O_CLOEXEC)
+        start_end, self._start = os.pipe2(os.O_CLOEXEC)
+        words = os.open(
+            f"{order.bundle}/conmon.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600
         )
-        os.close(report_end)
-        os.close(start_end)
-        report_end = start_end = -1
-        settle(child.pid)
-        with contextlib.suppress(BrokenPipeError):  # it has ended already: the report says so
-            os.write(start, b"x")
+        env = {
+            **process.MINIMAL_ENV,
+            "_OCI_SYNCPIPE": str(report_end),
+            "_OCI_STARTPIPE": str(start_end),
+        }
         try:
-            return _reported(report, order)
+            # In the bundle, because conmon leaves the file `oom` where it stands.
+            self._child = process.spawn(
+                argv(order), env=env, pass_fds=(report_end, start_end), stderr=words, cwd=order.bundle
+            )
+        except BaseException:
+            os.close(self._report)
+            os.close(self._start)
+            raise
+        finally:
+            for descriptor in (report_end, start_end, words):
+                os.close(descriptor)
+        settle(self._child.pid)
+
+    def __enter__(self) -> Begun:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._start >= 0:  # at the end of the pipe it would begin
+            self._child.kill()
+            self._child.wait()
+            os.close(self._start)
+        os.close(self._report)
+
+    def create(self) -> int:
+        """Let it create the container, whose PID it reports. Raises Refused, TimedOut."""
+        with contextlib.suppress(BrokenPipeError):  # it has ended already: the report says so
+            os.write(self._start, b"x")
+        os.close(self._start)
+        self._start = -1
+        try:
+            return _reported(self._report, self._order)
         finally:
             with contextlib.suppress(TimedOut):
-                child.wait(limits.EXIT_RECORD)  # the first of the two forks ended long ago: no zombie is left
-    finally:
-        for descriptor in (report, report_end, start_end, start, words):
-            if descriptor >= 0:
-                os.close(descriptor)
+                # The first of the two forks ended long ago: no zombie is left.
+                self._child.wait(limits.EXIT_RECORD)
 
 
 def _reported(report: int, order: Order) -> int:

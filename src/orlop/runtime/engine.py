@@ -191,9 +191,6 @@ class Engine:
         machine = self._machine(handler)
         if log_path:
             paths.checked_log(log_path)
-        config = build.config(spec, machine, subpaths.prepare(bundle, spec))
-        with open(f"{bundle}/config.json", "wb") as stream:
-            stream.write(config)
         order = conmon.Order(
             program=self._conmon(),
             id=spec.id,
@@ -210,7 +207,11 @@ class Engine:
             exit_command=exit_command,
         )
         try:
-            pid = conmon.create(order, lambda first: self.cgroups.monitor(self.node.identity, first))
+            with conmon.Begun(order, lambda first: self.cgroups.monitor(self.node.identity, first)) as begun:
+                config = build.config(spec, machine, subpaths.prepare(bundle, spec))
+                with open(f"{bundle}/config.json", "wb") as stream:
+                    stream.write(config)
+                pid = begun.create()
         except conmon.Refused as refused:
             said = words.last_error(f"{bundle}/oci-log") or str(refused)
             said = said or words.beginning(f"{bundle}/conmon.log")

@@ -15,6 +15,7 @@ import time
 
 _AGAIN = 0.003  # seconds: well within a grace period
 _LONGEST = 2.0
+_SOON = 0.1  # from a pod to its first container
 
 
 class PromptMoves:
@@ -26,6 +27,7 @@ class PromptMoves:
     _lock = threading.Lock()
     _inside = 0
     _until = 0.0
+    _expected = 0.0
     _writing = False
 
     def __init__(self, seconds: float = _LONGEST) -> None:
@@ -35,19 +37,31 @@ class PromptMoves:
         with PromptMoves._lock:
             PromptMoves._inside += 1
             PromptMoves._until = max(PromptMoves._until, time.monotonic() + self._seconds)
-            if not PromptMoves._writing:
-                PromptMoves._writing = True
-                threading.Thread(target=_keep, name="prompt moves", daemon=True).start()
+            self._write()
 
     def __exit__(self, *_: object) -> None:
         with PromptMoves._lock:
             PromptMoves._inside -= 1
 
     @classmethod
+    def expect(cls, seconds: float = _SOON) -> None:
+        """Somebody will come in within `seconds`, most likely: moves are prompt for so long."""
+        with cls._lock:
+            cls._expected = max(cls._expected, time.monotonic() + seconds)
+            cls._write()
+
+    @classmethod
+    def _write(cls) -> None:
+        if not cls._writing:
+            cls._writing = True
+            threading.Thread(target=_keep, name="prompt moves", daemon=True).start()
+
+    @classmethod
     def goes_on(cls) -> bool:
         """Whether the thread has to write once more; it ends where not."""
         with cls._lock:
-            cls._writing = cls._inside > 0 and time.monotonic() < cls._until
+            now = time.monotonic()
+            cls._writing = now < cls._expected or (cls._inside > 0 and now < cls._until)
             return cls._writing
 
 
