@@ -325,9 +325,8 @@ def test_an_exec_under_way_goes_with_its_container(stand: Stand, step: str) -> N
 
 
 def _sleepers(client: Client, identifier: str) -> list[str]:
-    return [
-        line for line in execute(client, identifier, "ps").stdout.decode().splitlines() if "sleep" in line
-    ]
+    processes_ = execute(client, identifier, "ps").stdout.decode().splitlines()
+    return [line for line in processes_ if line.rstrip().endswith(" sleep 1000")]
 
 
 def test_a_stop_whose_grace_was_cut_off_is_gone_on_with(stand: Stand) -> None:
