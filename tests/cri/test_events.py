@@ -21,7 +21,7 @@ from orlop.cri.proto import cri_pb2 as pb
 from orlop.kit import limits
 from orlop.kit.errors import LimitExceeded
 from orlop.pod.context import Pods
-from tests.cri.objects import container, running_container, sandbox
+from tests.cri.objects import container, running_container, sandbox, sandbox_config
 from tests.cri.requests import box, create, refused, remove, run, start
 from tests.support.cri import Client, Daemon
 
@@ -121,6 +121,28 @@ def test_an_end_that_nobody_asked_for_is_told(client: Client, serving: Daemon, l
 
 
 @host
+def test_a_repeated_request_is_no_second_event(client: Client, listener: Listener) -> None:
+    config = sandbox_config("again")
+    request = pb.RunPodSandboxRequest(config=config)
+    first, second = (client.RunPodSandbox(request).pod_sandbox_id for _ in range(2))
+    assert first == second
+    inside = [container(client, first) for _ in range(2)]
+    for identifier in inside:
+        client.StartContainer(pb.StartContainerRequest(container_id=identifier))
+    for _ in range(2):
+        client.StopPodSandbox(pb.StopPodSandboxRequest(pod_sandbox_id=first))
+    told = listener.kinds(6)
+    assert told == [
+        (first, CREATED),
+        (first, STARTED),
+        *((inside[0], kind) for kind in range(3)),
+        (first, STOPPED),
+    ]
+    assert listener.rest() == []
+    remove(client, first)
+
+
+@host
 def test_a_start_that_cannot_be_is_an_end(client: Client, listener: Listener) -> None:
     pod = run(client)
     identifier = create(client, pod, box(command=["/no/such/program"]))
@@ -132,6 +154,7 @@ def test_a_start_that_cannot_be_is_an_end(client: Client, listener: Listener) ->
     remove(client, pod)
 
 
+@host
 def test_the_containers_of_a_stopped_pod_have_ended_before_it(client: Client, listener: Listener) -> None:
     pod = sandbox(client)
     inside = running_container(client, pod)

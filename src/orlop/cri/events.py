@@ -39,7 +39,7 @@ _OVERFLOW = 0x4000  # IN_Q_OVERFLOW: the kernel dropped some
 _EVENT = struct.Struct("iIII")  # wd, mask, cookie, length of the name
 _ID_LENGTH = 64  # conmon writes a temporary file first, with another name
 _AGAIN = 0.05  # seconds until a second look at an end that is not recorded yet
-_ENDED = 4096  # ends that are remembered, so that each is told once
+_TOLD = 16_384  # what was told and is remembered, so that it is told once
 
 
 class Events:
@@ -50,7 +50,7 @@ class Events:
         self._observer = observer
         self._loop = asyncio.get_running_loop()
         self._subscribers: set[_Subscriber] = set()
-        self._told: dict[str, None] = {}
+        self._told: dict[object, None] = {}
         self._lock = threading.Lock()
         self._descriptor = -1
         self._changes: asyncio.Queue[str] = asyncio.Queue()
@@ -61,9 +61,10 @@ class Events:
     def publish(self, identifier: str, kind: str) -> None:
         """Say that this happened to the container, or the pod, of this ID: "created", "started", "stopped".
 
-        Costs nothing where nobody listens; something that is gone already is not told of.
+        Costs nothing where nobody listens; something that is gone already is not told of, nor anything twice:
+        requests that are repeated find what the first one did.
         """
-        if not self._subscribers:
+        if not self._subscribers or not self._is_new((identifier, kind)):
             return
         with contextlib.suppress(NotFound):
             self._send(identifier, kind, self._sandbox_of(identifier))
@@ -152,12 +153,8 @@ class Events:
             again = functools.partial(self._loop.call_later, _AGAIN, self._changes.put_nowait, identifier)
             self._loop.call_soon_threadsafe(again)
             return
-        with self._lock:
-            if identifier in self._told:
-                return
-            self._told[identifier] = None
-            if len(self._told) > _ENDED:
-                del self._told[next(iter(self._told))]
+        if not self._is_new(identifier):
+            return
         self._observer.ended(
             container.id, exit_code=container.exit_code, oom_killed=container.reason == "OOMKilled"
         )
@@ -169,6 +166,16 @@ class Events:
         if self._subscribers:
             for container in self._pods.containers(sandbox_id):
                 self.ended(container.id)
+
+    def _is_new(self, what: object) -> bool:
+        """Whether it was not told before; now it is."""
+        with self._lock:
+            if what in self._told:
+                return False
+            self._told[what] = None
+            if len(self._told) > _TOLD:
+                del self._told[next(iter(self._told))]
+            return True
 
     # Messages
 
