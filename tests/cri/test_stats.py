@@ -48,8 +48,9 @@ def test_readings_of_what_is_gone_are_forgotten() -> None:
 
 
 def test_parts_of_a_list_are_never_empty_and_hold_each_item_once() -> None:
-    assert list(batches([])) == []
-    assert [list(part) for part in batches([1, 2, 3, 4, 5], 2)] == [[1, 2], [3, 4], [5]]
+    assert list(batches([pb.Image() for _ in range(0)])) == []
+    items = [pb.Image(id=str(number)) for number in range(5)]
+    assert [list(part) for part in batches(items, 2)] == [items[:2], items[2:4], items[4:]]
 
 
 # Descriptors

@@ -97,7 +97,8 @@ class Container:
     """A container as it is. `state` is "created", "running", "exited" or "unknown".
 
     `reason` is "", "Completed", "Error", "OOMKilled", "StartError" (its program cannot be executed) or
-    "Lost" (the machine rebooted, or its exit was not recorded); times in seconds since the epoch, 0 where it has not happened.
+    "Lost" (the machine rebooted, or its exit was not recorded); times in seconds since the epoch, 0 where it
+    has not happened.
     """
 
     id: str
