@@ -42,6 +42,18 @@ def test_a_transaction_is_all_or_nothing(path: str) -> None:
     assert not [name for name in os.listdir(os.path.dirname(path)) if not name.startswith("it.db")]
 
 
+def test_only_a_durable_commit_waits_for_the_disk_and_others_see_both(path: str) -> None:
+    database = Database(path, [ONE])
+    for number, durable in enumerate((False, True, False)):
+        with database.transaction(durable=durable) as connection:
+            level = connection.execute("PRAGMA synchronous").fetchone()[0]
+            assert level == (2 if durable else 1)  # FULL, or NORMAL: no sync at a commit of the log
+            connection.execute("INSERT INTO pairs VALUES (?, ?)", (number, number))
+        assert count(Database(path, [ONE])) == number + 1
+    with database.transaction() as connection:
+        assert connection.execute("PRAGMA synchronous").fetchone()[0] == 2, "durable unless said otherwise"
+
+
 def test_an_error_of_the_caller_is_not_taken_for_the_databases(path: str) -> None:
     database = Database(path, [ONE])
     with pytest.raises(PermissionError), database.transaction():

@@ -2,6 +2,8 @@
 
 A commit is durable when `transaction` returns (synchronous=FULL: one fdatasync of the write-ahead log,
 0.2 ms on the machine that docs/benchmarks.md describes). A kill -9 or a power cut leaves the last commit.
+What a reboot makes untrue anyway need not wait for the disk (`durable=False`): a power cut may take such
+commits back, the last ones first and whole; a kill -9 never does. The next durable commit makes them durable.
 """
 
 from __future__ import annotations
@@ -41,13 +43,14 @@ class Database:
             self._migrate(self._connection())
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
         """A write transaction: all of the block or nothing. Blocks while another process writes.
 
         Raises Unavailable when the others take longer than limits.DATABASE_BUSY seconds.
         """
         connection = self._connection()
         with self._explained():
+            connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection

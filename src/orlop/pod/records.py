@@ -150,8 +150,12 @@ class Records:
             return False
 
     def update(self, table: str, identifier: str, *, only_in: Sequence[str] = (), **values: object) -> bool:
-        """Set columns of a row; with `only_in`, only while it is in one of these states."""
-        with self.database.transaction() as connection:
+        """Set columns of a row; with `only_in`, only while it is in one of these states.
+
+        Durable where it says how a container ended. The other states end with the machine's boot, whatever
+        was written last: after a power cut `after_reboot` and recovery go on from an earlier one as well.
+        """
+        with self.database.transaction(durable="finished" in values) as connection:
             return update(connection, table, identifier, only_in=only_in, **values)
 
     def delete(self, table: str, identifier: str) -> None:
