@@ -259,6 +259,7 @@ def _changed(change: Callable[[Any], None]) -> pb.ContainerConfig:
         lambda c: c.linux.resources.unified.__setitem__("../../memory.max", "max"),
         lambda c: c.linux.security_context.__setattr__("privileged", True),
         lambda c: c.linux.security_context.namespace_options.__setattr__("pid", pb.NODE),
+        lambda c: c.__setattr__("stop_signal", 77777),
         lambda c: c.labels.__setitem__("x", "y" * 600_000),
         lambda c: c.annotations.__setitem__("run.oci.handler", "x"),
     ],

@@ -5,12 +5,15 @@ from __future__ import annotations
 import signal
 
 from orlop.cri.proto import cri_pb2 as pb
+from orlop.kit.errors import InvalidInput
 
 
 def name(asked: pb.Signal) -> str:
-    """As `ContainerConfig.stop_signal` has it; "" where the image decides."""
+    """As `ContainerConfig.stop_signal` has it; "" where the image decides. Raises InvalidInput."""
     if asked == pb.RUNTIME_DEFAULT:
         return ""
+    if asked not in pb.Signal.values():
+        raise InvalidInput(f"stop_signal {asked}", "no such signal", hint="see the CRI")
     word = pb.Signal.Name(asked)
     base, plus, more = word.partition("PLUS")
     if plus:
