@@ -143,11 +143,14 @@ def dismantle(pods: Pods, identifier: str, *, attached: bool, has_init: bool) ->
         steps.append(lambda: pods.engine.delete(identifier, force=True))
         steps.append(lambda: files.remove_tree(pods.bundle(identifier)))
         steps.append(lambda: files.remove_tree(pods.node.in_state("mapped", identifier)))
-    # The kernel waits 10 ms (RCU) before a link is gone, and about as long for cgroups: at the same time.
+    # An executed plugin waits 10 ms (RCU) before a link is gone, and so does who removes a cgroup.
     network: list[Callable[[], object]] = [lambda: namespaces.unpin(pods.node, identifier)]
     if attached:
         network.insert(0, lambda: detach(pods, identifier))
-    all_of([*steps, lambda: at_once([lambda: pods.remove_group(identifier), lambda: all_of(network)])])
+    leaving = network
+    if not pods.cgroup_parent(identifier):  # a group of its own
+        network = [lambda: at_once([lambda: pods.remove_group(identifier), lambda: all_of(leaving)])]
+    all_of([*steps, *network])
 
 
 def all_of(steps: list[Callable[[], object]]) -> None:
