@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -38,6 +39,13 @@ def started(pods: Pods, config: ContainerConfig, sandbox: Sandbox | None = None)
     """A running container, in a pod of its own unless one is given."""
     sandbox = sandbox or run_sandbox(pods, pod())
     return start_container(pods, create_container(pods, sandbox.id, config).id)
+
+
+def listening(container: Container) -> bool:
+    """Whether a `sleeper` has come to its trap: a signal before that is lost."""
+    with open(f"/proc/{container.pid}/status", encoding="ascii") as stream:
+        caught = next(line.split()[1] for line in stream if line.startswith("SigCgt:"))
+    return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
 
 
 def output(container: Container) -> str:

@@ -27,7 +27,7 @@ from orlop.pod.stop_container import stop_container
 from orlop.pod.stop_sandbox import stop_sandbox
 from orlop.pod.wait_container import wait_container
 from orlop.runtime.model import Mount, Resources, Security
-from tests.pod.make import eventually, output, pod, shell, sleeper, started
+from tests.pod.make import eventually, listening, output, pod, shell, sleeper, started
 from tests.support.images import busybox_image
 from tests.support.node import leaks, mounts_below, opened, put_image, temporary_node
 
@@ -52,6 +52,7 @@ def test_everything_asked_twice_is_harmless(pods: Pods) -> None:
     assert create_container(pods, sandbox.id, sleeper()).id == container.id
     first = start_container(pods, container.id)
     assert start_container(pods, container.id).pid == first.pid
+    eventually(lambda: listening(first))
     for _ in range(2):
         stop_container(pods, container.id)
     assert pods.container(container.id).exit_code == 7
