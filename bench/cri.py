@@ -138,7 +138,8 @@ def _cgroups() -> Iterator[None]:
     try:
         yield
     finally:
-        for top in Path("/sys/fs/cgroup").glob(f"**/{_PARENT.lstrip('/')}"):
+        root, name = Path("/sys/fs/cgroup"), _PARENT.lstrip("/")
+        for top in (root / name, *root.glob(f"*/{name}")):
             for place, _, _ in os.walk(top, topdown=False):
                 with contextlib.suppress(OSError):
                     os.rmdir(place)
