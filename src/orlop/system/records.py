@@ -193,10 +193,11 @@ class Records:
 
 
 _ENCODE = msgspec.json.encode
+_DECODER = msgspec.json.Decoder(PodState)  # made here, where one thread is: see kube/wire.py
 
 
 def _state(raw: bytes) -> PodState:
     try:
-        return msgspec.json.decode(raw, type=PodState)
+        return _DECODER.decode(raw)
     except msgspec.MsgspecError as error:
         raise Corrupt("system.db", f"a pod's state: {error}", hint="play its file again") from error

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+import threading
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -20,6 +21,10 @@ class Wire(
 
 W = TypeVar("W", bound=Wire)
 
+# msgspec looks into a type when it first decodes one, and two threads that do so at once end the process.
+_looking = threading.Lock()
+_decoders: dict[type, msgspec.json.Decoder[Any]] = {}
+
 
 def to_json(value: Wire) -> bytes:
     """The value as JSON, fields in order, defaults left out: equal values give equal bytes."""
@@ -29,9 +34,17 @@ def to_json(value: Wire) -> bytes:
 def from_json(data: bytes, kind: type[W]) -> W:
     """What `to_json` wrote. Raises Corrupt where it is something else."""
     try:
-        return msgspec.json.decode(data, type=kind, dec_hook=decode_hook)
+        found: W = _decoder(kind).decode(data)
     except msgspec.MsgspecError as error:
         raise Corrupt(kind.__name__, str(error), hint="play its file again") from error
+    return found
+
+
+def _decoder(kind: type[Wire]) -> msgspec.json.Decoder[Any]:
+    with _looking:
+        if kind not in _decoders:
+            _decoders[kind] = msgspec.json.Decoder(kind, dec_hook=decode_hook)
+        return _decoders[kind]
 
 
 def _encode(value: object) -> object:
