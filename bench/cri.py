@@ -107,6 +107,12 @@ class Node:
         self.client.RemovePodSandbox(pb.RemovePodSandboxRequest(pod_sandbox_id=sandbox), timeout=120)
 
     def discard(self, sandbox: str) -> None:
+        """Its containers killed at once: none of them listens to SIGTERM."""
+        wanted = pb.ContainerFilter(pod_sandbox_id=sandbox)
+        for each in self.client.ListContainers(
+            pb.ListContainersRequest(filter=wanted), timeout=60
+        ).containers:
+            self.client.StopContainer(pb.StopContainerRequest(container_id=each.id), timeout=120)
         self.stop_pod(sandbox)
         self.remove(sandbox)
 
