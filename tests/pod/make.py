@@ -41,11 +41,11 @@ def started(pods: Pods, config: ContainerConfig, sandbox: Sandbox | None = None)
     return start_container(pods, create_container(pods, sandbox.id, config).id)
 
 
-def listening(container: Container) -> bool:
-    """Whether a `sleeper` has come to its trap: a signal before that is lost."""
+def listening(container: Container, number: int = signal.SIGTERM) -> bool:
+    """Whether a `sleeper`, or another shell, has come to its trap: a signal before that is lost."""
     with open(f"/proc/{container.pid}/status", encoding="ascii") as stream:
         caught = next(line.split()[1] for line in stream if line.startswith("SigCgt:"))
-    return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
+    return bool(int(caught, 16) >> (number - 1) & 1)
 
 
 def output(container: Container) -> str:

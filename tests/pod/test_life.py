@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import threading
 from dataclasses import replace
@@ -112,6 +113,7 @@ def test_a_stop_signal_grace_and_then_a_kill(pods: Pods) -> None:
     own = started(
         pods, shell("trap 'exit 9' USR1; while :; do sleep 1000 & wait $!; done", stop_signal="USR1")
     )
+    eventually(lambda: listening(own, signal.SIGUSR1))
     stop_container(pods, own.id, 10)
     assert pods.container(own.id).exit_code == 9
 
