@@ -43,7 +43,7 @@ def descriptors() -> dict[str, int]:
 
 @pytest.fixture(autouse=True)
 def nothing_is_left(serving: Serving) -> Iterator[None]:
-    """Nothing is there afterwards that was not there before. (What was may have gone: it was somebody else's.)"""
+    """Nothing is there afterwards that was not there before; what was may have gone: it was others'."""
     before, tasks = descriptors(), serving.state()[1]
     yield
     serving.idle()
