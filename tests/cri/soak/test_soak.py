@@ -38,7 +38,8 @@ pytestmark = [pytest.mark.host, pytest.mark.timeout(120 + 4 * PODS)]
 
 def test_pods_come_and_go_while_the_daemon_is_killed_and_nothing_is_left(tmp_path: Path) -> None:
     print(f"ORLOP_SOAK_SEED={SEED} ORLOP_SOAK_PODS={PODS}")
-    with temporary_node() as node, daemon(node) as running, _parents(node) as parent:
+    # What it says of requests that were killed in their middle is printed; what counts is what is left.
+    with temporary_node() as node, daemon(node, strict=False) as running, _parents(node) as parent:
         _round(running, range(CLIENTS), SEED - 1, tmp_path, parent)  # what is made once is there then
         before = traces(node, parent, daemon=running.pid)
         begun = time.monotonic()
