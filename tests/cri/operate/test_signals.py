@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import signal
@@ -16,6 +17,7 @@ from pathlib import Path
 import grpc
 import pytest
 
+from orlop.cri.operate.logs import ClientsThatLeft
 from orlop.cri.proto import cri_pb2 as pb
 from orlop.kit.node import Node
 from tests.support.cri import Client, Daemon, daemon
@@ -183,3 +185,11 @@ def test_systemd_is_told_of_readiness_life_reload_and_end(
             until(lambda: heard("READY=1"))
             running.stop()
             until(lambda: heard("STOPPING=1"))
+
+
+def test_a_client_that_leaves_while_it_is_answered_is_no_error_in_the_log() -> None:
+    theirs = logging.getLogger("grpc._cython.cygrpc")
+    told = theirs.makeRecord(theirs.name, logging.ERROR, "x", 1, "ExecuteBatchError raised in core", (), None)
+    other = theirs.makeRecord(theirs.name, logging.ERROR, "x", 1, "something else", (), None)
+    assert not ClientsThatLeft().filter(told)
+    assert ClientsThatLeft().filter(other)

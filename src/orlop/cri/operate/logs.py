@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from orlop.cri.operate.settings import ServeSettings
 from orlop.kit import log, systemd
 
@@ -14,3 +16,13 @@ def set_up(settings: ServeSettings, *, verbose: bool = False) -> None:
         journal=systemd.under_journal(),
         others=True,
     )
+    grpc = logging.getLogger("grpc._cython.cygrpc")
+    if not any(isinstance(each, ClientsThatLeft) for each in grpc.filters):
+        grpc.addFilter(ClientsThatLeft())
+
+
+class ClientsThatLeft(logging.Filter):
+    """A client that gives up while its answer is written is no error; grpc has a traceback for each."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return "ExecuteBatchError" not in record.getMessage()
