@@ -16,7 +16,7 @@ up: $(STAMPS)/program ## install, start the node, run examples/hello, say how to
 down: ## stop it and clean everything that `make up` made
 	@if [ -x $(BIN)/python ]; then $(BIN)/python -m tools.down; fi
 
-check: $(STAMPS)/developer ## format, types, import contracts, spelling, unit tests: under a minute
+check: $(STAMPS)/developer ## format, types, import contracts, spelling, unit tests: about a minute
 	@$(BIN)/python -m tools.check
 
 test: $(STAMPS)/developer $(STAMPS)/test-packages ## install what the tests need and run every test

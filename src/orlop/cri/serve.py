@@ -100,16 +100,8 @@ async def serve(
         await server.start()
         await stack.enter_async_context(relayed(passed, inner))
         async with _beside(collector.run(), watchdog.feed(server.answers), _reloading(reloader)):
-            word.say(
-                pid=os.getpid(),
-                version=__version__,
-                since=time.time(),
-                socket=outer,
-                streaming=streaming.base_url,
-                config=node.config,
-            )
-            systemd.ready(f"serving {outer}")
-            _log.info("serving %s", outer, extra={"fields": {"seconds": round(time.monotonic() - begun, 3)}})
+            word.say(streaming=streaming.base_url, config=node.config)
+            _say_ready(word, outer, time.monotonic() - begun)
             ready(outer)
             await stop.wait()
             _log.info("ending; containers go on running")
@@ -119,6 +111,13 @@ async def serve(
         await streaming.stop()
         await nri.stop()
         return left + collector.at_work
+
+
+def _say_ready(word: Word, socket_path: str, seconds: float) -> None:
+    """To `orlop status`, to systemd and to the log, after so many seconds of starting."""
+    word.say(pid=os.getpid(), version=__version__, since=time.time(), socket=socket_path)
+    systemd.ready(f"serving {socket_path}")
+    _log.info("serving %s", socket_path, extra={"fields": {"seconds": round(seconds, 3)}})
 
 
 def spare_memory() -> None:
