@@ -3,8 +3,9 @@
 set -eu
 
 run="python3 python3-venv crun conmon catatonit containernetworking-plugins iptables iproute2 ca-certificates
-     docker-registry busybox-static curl"
-test="runc skopeo podman buildah umoci debootstrap mmdebstrap nftables qemu-system-x86"
+     docker-registry busybox-static curl gpg gpg-agent mmdebstrap"
+test="runc skopeo podman buildah umoci debootstrap nftables qemu-system-x86
+      erofs-utils xfsprogs"
 
 # What the peers of `make bench` are built with: crun and CRI-O are linked to these.
 bench="build-essential pkg-config dpkg-dev libseccomp-dev libcap-dev libyajl-dev libsystemd-dev"

@@ -62,6 +62,7 @@ class Descriptor:
     size: int
     annotations: Mapping[str, str] = field(default_factory=dict)
     platform: Mapping[str, Any] | None = None
+    artifact_type: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,8 @@ class Manifest:
     config: Descriptor
     layers: tuple[Descriptor, ...]
     artifact_type: str = ""
+    subject: Descriptor | None = None
+    annotations: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,9 @@ class Index:
 
     media_type: str
     manifests: tuple[Descriptor, ...]
+    artifact_type: str = ""
+    subject: Descriptor | None = None
+    annotations: Mapping[str, str] = field(default_factory=dict)
 
 
 def parse(raw: bytes, media_type: str = "", subject: str = "manifest") -> Manifest | Index:
@@ -96,7 +102,7 @@ def parse(raw: bytes, media_type: str = "", subject: str = "manifest") -> Manife
     document = documents.read_object(raw, subject)
     kind = _kind(document, media_type.partition(";")[0].strip().lower(), subject)
     if kind in INDEXES:
-        return Index(kind, _descriptors(document, "manifests", subject))
+        return Index(kind, _descriptors(document, "manifests", subject), *_about(document, subject))
     config = document.get("config")
     if not isinstance(config, dict):
         raise documents.malformed(subject, "has no `config`")
@@ -104,7 +110,7 @@ def parse(raw: bytes, media_type: str = "", subject: str = "manifest") -> Manife
         kind,
         _descriptor(config, f"{subject}: config"),
         _descriptors(document, "layers", subject),
-        documents.text(document, "artifactType", subject),
+        *_about(document, subject),
     )
 
 
@@ -175,6 +181,18 @@ def _kind(document: dict[str, Any], served: str, subject: str) -> str:
     return kind
 
 
+def _about(document: dict[str, Any], subject: str) -> tuple[str, Descriptor | None, Mapping[str, str]]:
+    """What manifests and indexes say alike: artifact type, subject, annotations."""
+    of = document.get("subject")
+    if of is not None and not isinstance(of, dict):
+        raise documents.malformed(subject, "`subject` is not a descriptor")
+    return (
+        documents.text(document, "artifactType", subject),
+        None if of is None else _descriptor(of, f"{subject}: subject"),
+        documents.text_mapping(document, "annotations", subject),
+    )
+
+
 def _check_spelling(document: Iterable[str], subject: str) -> None:
     for key in document:
         if _KNOWN.get(key.lower(), key) != key:
@@ -207,4 +225,5 @@ def _descriptor(entry: dict[str, Any], subject: str) -> Descriptor:
         size,
         documents.text_mapping(entry, "annotations", subject),
         platform,
+        documents.text(entry, "artifactType", subject),
     )

@@ -37,6 +37,19 @@ class LayerRequest:
 
 
 @dataclass(frozen=True)
+class Document:
+    """What belongs to an image beside its manifest: an index that led to it, or what signs one of the two.
+
+    `kind` is "index" or a word of `image.signature`; the store keeps `data` as it came and gives it back.
+    """
+
+    kind: str
+    media_type: str
+    digest: Digest
+    data: bytes
+
+
+@dataclass(frozen=True)
 class ImageRecord:
     """An image as it is stored: `id` is its config's digest, `layers` chain IDs, bottom first.
 
@@ -51,6 +64,7 @@ class ImageRecord:
     layers: tuple[Digest, ...]
     names: tuple[str, ...]
     digests: tuple[Digest, ...] = ()
+    documents: tuple[Document, ...] = ()
 
 
 class Sink(Protocol):

@@ -3,6 +3,9 @@
 root/store.db                      what is acknowledged; SQLite in WAL mode
 root/layers/<n>/diff               one diff, n from a counter that never goes back (short: see overlay.py)
 root/layers/<n>/listing            what the diff held when it was verified, for `check`
+root/layers/<n>/image               instead of the two above: the diff as an EROFS file system, its tar within
+root/blobs/<algorithm>/<hex>       what registries gave, as they gave it
+root/uploads/<id>                  what clients of our own registry have sent so far of a blob
 root/rootfs/<container>/{upper,work}
 root/tmp/<unique>/                 work under way: its owner holds a lock on the folder itself
 state/mounts/<container>           merged file systems
@@ -77,6 +80,66 @@ SCHEMA = (
     CREATE VIEW uses AS
         SELECT container_id, image_id FROM rootfs UNION SELECT container_id, image_id FROM volumes
     """,
+    # Blobs as registries have them. `layer` names the layers/<n> whose tar it is (an uncompressed layer is
+    # stored once); else it is the file blobs/<algorithm>/<hex>. `added` is seconds since the epoch.
+    """
+    CREATE TABLE blobs (
+        digest TEXT PRIMARY KEY,
+        size INTEGER NOT NULL,
+        layer TEXT NOT NULL DEFAULT '',
+        added REAL NOT NULL
+    );
+    CREATE TABLE image_blobs (
+        image_id TEXT NOT NULL REFERENCES images (id) ON DELETE CASCADE,
+        digest TEXT NOT NULL,
+        PRIMARY KEY (image_id, digest)
+    );
+    CREATE INDEX image_blobs_by_digest ON image_blobs (digest);
+    CREATE TABLE image_documents (
+        image_id TEXT NOT NULL REFERENCES images (id) ON DELETE CASCADE,
+        digest TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        media_type TEXT NOT NULL,
+        data BLOB NOT NULL,
+        PRIMARY KEY (image_id, digest, kind)
+    );
+    ALTER TABLE diffs ADD COLUMN form TEXT NOT NULL DEFAULT 'files'
+    """,
+    # What `orlop registry serve` serves, by repository.
+    """
+    CREATE TABLE repository_blobs (
+        repository TEXT NOT NULL,
+        digest TEXT NOT NULL,
+        PRIMARY KEY (repository, digest)
+    );
+    CREATE INDEX repository_blobs_by_digest ON repository_blobs (digest);
+    CREATE TABLE repository_manifests (
+        repository TEXT NOT NULL,
+        digest TEXT NOT NULL,
+        media_type TEXT NOT NULL,
+        artifact_type TEXT NOT NULL,
+        subject TEXT NOT NULL,
+        data BLOB NOT NULL,
+        added REAL NOT NULL,
+        PRIMARY KEY (repository, digest)
+    );
+    CREATE INDEX repository_manifests_by_subject ON repository_manifests (repository, subject);
+    CREATE TABLE repository_tags (
+        repository TEXT NOT NULL,
+        tag TEXT NOT NULL,
+        digest TEXT NOT NULL,
+        PRIMARY KEY (repository, tag)
+    )
+    """,
+    # Which image a step of a build led to; `used` is seconds since the epoch.
+    """
+    CREATE TABLE build_cache (
+        key TEXT PRIMARY KEY,
+        image_id TEXT NOT NULL REFERENCES images (id) ON DELETE CASCADE,
+        used REAL NOT NULL
+    );
+    CREATE INDEX build_cache_by_image ON build_cache (image_id)
+    """,
 )
 
 _STRIPES = 64  # lock files of containers: a fixed set, so that none is ever left over
@@ -91,6 +154,8 @@ class Layout:
         self.database = f"{node.root}/store.db"
         self.reserve = f"{node.root}/store.reserve"
         self.layers = f"{node.root}/layers"
+        self.blobs = f"{node.root}/blobs"
+        self.uploads = f"{node.root}/uploads"
         self.tmp = f"{node.root}/tmp"  # noqa: S108 - below our own root
         self.all_rootfs = f"{node.root}/rootfs"
         self.mounts = f"{node.state}/mounts"
@@ -106,6 +171,12 @@ class Layout:
 
     def listing(self, name: str) -> str:
         return f"{self.layers}/{name}/listing"
+
+    def image_file(self, name: str) -> str:
+        return f"{self.layers}/{name}/image"
+
+    def blob(self, digest: str) -> str:
+        return f"{self.blobs}/{digest.replace(':', '/')}"
 
     def rootfs(self, container_id: str) -> str:
         return f"{self.all_rootfs}/{container_id}"

@@ -46,5 +46,17 @@ class Source(Protocol):
 
     def open_blob(self, blob: Descriptor, meter: Meter) -> AbstractContextManager[Reader]: ...
 
+    def tagged(self, tag: str) -> RawManifest | None:
+        """Another manifest of the same repository, by its tag (cosign's attachments); None where absent."""
+
+    def referrers(self, digest: Digest) -> tuple[Descriptor, ...]:
+        """The manifests whose subject is `digest` (distribution-spec 1.1, "Listing Referrers").
+
+        Each with its artifact type. Empty where there are none, or the transport has no such thing.
+        """
+
+    def signatures(self, digest: Digest) -> tuple[bytes, ...]:
+        """Simple-signing signatures (OpenPGP messages) of the manifest `digest`, unverified."""
+
     def close(self) -> None:
         """Ends every transfer at once, also those of other threads. Idempotent."""

@@ -1,0 +1,59 @@
+"""Where a copied image goes: the port that every transport which can be written to implements.
+
+All methods block and are safe to call from many threads at once. They raise OrlopErrors only: Denied,
+Unavailable, TimedOut, Conflict, Unsupported, InvalidInput, Cancelled, and what a `reader` raises.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from orlop.image.digest import Digest
+from orlop.image.manifest import Descriptor
+from orlop.image.sink import Reader
+from orlop.image.transport.source import RawManifest
+from orlop.kit.progress import Meter
+
+
+@dataclass(frozen=True)
+class Abilities:
+    """What a destination can hold; the copy engine converts to it or says that it cannot.
+
+    `media_types`: of manifests and indexes; empty means any. `compressions`: of layers, "" is none.
+    """
+
+    media_types: tuple[str, ...] = ()
+    compressions: tuple[str, ...] = ("gzip", "zstd", "")
+    indexes: bool = True
+    signatures: bool = True
+
+
+class Destination(Protocol):
+    """Contract:
+
+    - Order: blobs, then the manifests that name them, an index after its children, then `commit`.
+    - Nothing is visible under the reference's name before `commit`; a kill leaves the earlier image.
+    - Everything asked twice is harmless.
+    """
+
+    @property
+    def abilities(self) -> Abilities: ...
+
+    def has_blob(self, blob: Descriptor) -> bool:
+        """Whether it is there now, perhaps because it could be taken over (a registry's mount) for nothing."""
+
+    def put_blob(self, blob: Descriptor, reader: Reader, meter: Meter) -> None:
+        """`reader` is read to its end; what arrives must have the digest and size of `blob` (Corrupt)."""
+
+    def put_manifest(self, manifest: RawManifest, *, tag: str = "") -> None:
+        """Store it under its digest, with `tag` also under that tag of the same repository (attachments)."""
+
+    def put_signatures(self, digest: Digest, signatures: tuple[bytes, ...]) -> None:
+        """Simple-signing signatures of the manifest `digest`, beside those that are there."""
+
+    def commit(self, top: Digest) -> None:
+        """The reference leads to the manifest `top` from now on; all of it is durable."""
+
+    def close(self) -> None:
+        """Ends every transfer; what was not committed leaves nothing behind. Idempotent."""
