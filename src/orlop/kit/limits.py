@@ -62,6 +62,7 @@ HTTP_PROGRESS = MIB  # a broken blob that had got this much further starts with 
 HTTP_SLOWEST = 1024  # bytes a second over one read timeout: a blob slower than this counts as stalled
 HTTP_REDIRECTS = 10
 PARALLEL_BLOBS = 6
+REFERRER_PAGES = 100  # of one list of what refers to a manifest
 
 # Containers
 STOP_GRACE = 10  # seconds between SIGTERM and SIGKILL where nobody said otherwise

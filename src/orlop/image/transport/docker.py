@@ -60,6 +60,18 @@ class DockerSource:
     def current_digest(self) -> Digest | None:
         return self._first(lambda client: client.current_digest())
 
+    def tagged(self, tag: str) -> RawManifest | None:
+        try:
+            return self._first(lambda client: client.manifest(tag=tag))
+        except NotFound:
+            return None
+
+    def referrers(self, digest: Digest) -> tuple[Descriptor, ...]:
+        return self._first(lambda client: client.referrers(digest))
+
+    def signatures(self, digest: Digest) -> tuple[bytes, ...]:
+        return ()
+
     @contextmanager
     def open_blob(self, blob: Descriptor, meter: Meter) -> Iterator[Reader]:
         reader = BlobReader(blob, self, self._settings, self._cancellation, meter)

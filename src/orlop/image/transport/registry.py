@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 import threading
+import urllib.parse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from orlop.image.digest import Digest
-from orlop.image.manifest import ACCEPTED, Descriptor
+from orlop.image.manifest import ACCEPTED, OCI_INDEX, Descriptor, Index, parse
 from orlop.image.reference import DEFAULT_REGISTRY, Reference
 from orlop.image.settings import ImageSettings
 from orlop.image.transport import challenge, retry
-from orlop.image.transport.http import Answer, Broken, Http
+from orlop.image.transport.http import Answer, Broken, Http, origin
 from orlop.image.transport.source import RawManifest
 from orlop.image.transport.tokens import Authenticator
 from orlop.kit import limits
-from orlop.kit.errors import Corrupt, Denied, NotFound, OrlopError, Unavailable
+from orlop.kit.errors import Corrupt, Denied, LimitExceeded, NotFound, OrlopError, Unavailable
 from orlop.kit.tasks import Cancellation
 
 _DOCKER_HUB_HOST = "registry-1.docker.io"
@@ -24,6 +25,27 @@ _ERROR_BODY = 16 * limits.KIB
 _ABSENT_ATTEMPTS = 3  # where nobody listens, nobody answers, or the name does not resolve
 _MIRROR_ATTEMPTS = 2  # where somebody else can be asked instead
 _ACCEPT = {"Accept": ", ".join(ACCEPTED)}
+_ACCEPT_INDEX = {"Accept": OCI_INDEX}
+_NO_REFERRERS = (400, 404, 405, 501)  # of registries that know no such API
+_TAG_LENGTH = 128
+
+
+def fallback_tag(digest: Digest) -> str:
+    """Distribution-spec 1.1, "Referrers Tag Schema"."""
+    return f"{digest.algorithm}-{digest.encoded}"[:_TAG_LENGTH]
+
+
+def link_next(answer: Answer) -> str:
+    """The URL of the next page (RFC 8288, `<...>; rel="next"`), absolute; "" on the last one.
+
+    Only within the same server: credentials go along.
+    """
+    for header in answer.headers("Link"):
+        target, _, parameters = header.partition(">")
+        if target.startswith("<") and "next" in parameters:
+            url = urllib.parse.urljoin(answer.url, target[1:])
+            return url if origin(url) == origin(answer.url) else ""
+    return ""
 
 
 @dataclass(frozen=True)
@@ -65,12 +87,14 @@ class RegistryClient:
         """No further attempts, also in other threads: this endpoint is left out from now on."""
         self._given_up = True
 
-    def manifest(self, digest: Digest | None = None) -> RawManifest:
-        """The manifest of the endpoint's reference, or the one with `digest`; its digest is verified."""
+    def manifest(self, digest: Digest | None = None, *, tag: str = "") -> RawManifest:
+        """The manifest of the endpoint's reference, the one with `digest` (its digest is verified), or the
+        one that `tag` of the same repository leads to."""
         reference = self.endpoint.reference
-        wanted = digest or reference.digest
-        answer = self._request("GET", f"manifests/{wanted or reference.tag}", _ACCEPT)
-        self._expect(answer, (200,), f"manifest {wanted or reference.tag}")
+        wanted = digest or (None if tag else reference.digest)
+        name = wanted or tag or reference.tag
+        answer = self.request("GET", f"manifests/{name}", _ACCEPT)
+        self.expect(answer, (200,), f"manifest {name}")
         data = answer.read(limits.MANIFEST_SIZE)
         found = Digest.of(data, wanted.algorithm if wanted else "sha256")
         if wanted and found != wanted:
@@ -83,12 +107,44 @@ class RegistryClient:
 
     def current_digest(self) -> Digest | None:
         """The server's (unverified) word on what the tag leads to; None where it gives none."""
-        answer = self._request("HEAD", f"manifests/{self.endpoint.reference.tag}", _ACCEPT)
+        answer = self.request("HEAD", f"manifests/{self.endpoint.reference.tag}", _ACCEPT)
         with answer:
             try:
                 return Digest(answer.header("Docker-Content-Digest")) if answer.status == 200 else None
             except OrlopError:
                 return None
+
+    def referrers(self, digest: Digest) -> tuple[Descriptor, ...]:
+        """Distribution-spec 1.1, "Listing Referrers": by the API, else by the tag of the fallback schema."""
+        found: list[Descriptor] = []
+        path = f"referrers/{digest}"
+        for _ in range(limits.REFERRER_PAGES):
+            answer = self.request("GET", path, _ACCEPT_INDEX)
+            if answer.status in _NO_REFERRERS and not found:
+                answer.read_start(_ERROR_BODY)
+                return self._referrers_by_tag(digest)
+            self.expect(answer, (200,), f"list of referrers of {digest}")
+            following = link_next(answer)
+            found += self._referrers(answer.read(limits.MANIFEST_SIZE))
+            if not following:
+                return tuple(found)
+            path = following
+        raise LimitExceeded(
+            str(self.endpoint.reference),
+            f"has more than {limits.REFERRER_PAGES} pages of referrers",
+            hint="have those that nobody needs deleted",
+        )
+
+    def _referrers(self, data: bytes) -> tuple[Descriptor, ...]:
+        index = parse(data, OCI_INDEX, f"{self.endpoint.reference}: referrers")
+        return index.manifests if isinstance(index, Index) else ()
+
+    def _referrers_by_tag(self, digest: Digest) -> tuple[Descriptor, ...]:
+        try:
+            raw = self.manifest(tag=fallback_tag(digest))
+        except NotFound:
+            return ()
+        return self._referrers(raw.data) if raw.media_type.startswith(OCI_INDEX) else ()
 
     def blob(self, blob: Descriptor, offset: int) -> Answer:
         """The blob's bytes from `offset` on, as a response whose body is to be read.
@@ -96,11 +152,11 @@ class RegistryClient:
         A server that ignores Range is read up to `offset`. Raises Corrupt where it announces another size.
         """
         headers = {"Range": f"bytes={offset}-"} if offset else {}
-        answer = self._request("GET", f"blobs/{blob.digest}", headers)
+        answer = self.request("GET", f"blobs/{blob.digest}", headers)
         try:
             if answer.status == 416:
                 raise self._wrong_size(blob, f"ends before byte {offset}")
-            self._expect(answer, (200, 206) if offset else (200,), f"blob {blob.digest}")
+            self.expect(answer, (200, 206) if offset else (200,), f"blob {blob.digest}")
             if answer.status == 206:
                 self._check_range(answer, blob, offset)
             elif answer.length not in (None, blob.size):
@@ -136,10 +192,13 @@ class RegistryClient:
                 raise Broken(self.endpoint.host, "the connection broke while resuming", hint="try again")
             count -= got
 
-    def _request(self, method: str, path: str, headers: Mapping[str, str]) -> Answer:
-        """A request below the repository, authenticated; a 401 is answered once with fresh credentials."""
+    def request(self, method: str, path: str, headers: Mapping[str, str]) -> Answer:
+        """A request below the repository (or to a URL of this server), authenticated.
+
+        A 401 is answered once with fresh credentials.
+        """
         base, auth = self._ready()
-        url = f"{base}/v2/{self.endpoint.reference.repository}/{path}"
+        url = path if "://" in path else f"{base}/v2/{self.endpoint.reference.repository}/{path}"
         for again in (False, True):
             authorization = auth.header(self._retried)
             sent = {**headers, "Authorization": authorization} if authorization else headers
@@ -229,7 +288,7 @@ class RegistryClient:
             return 1
         return self._settings.attempts if self._base else _ABSENT_ATTEMPTS
 
-    def _expect(self, answer: Answer, statuses: tuple[int, ...], what: str) -> None:
+    def expect(self, answer: Answer, statuses: tuple[int, ...], what: str) -> None:
         """Raises the error that fits any other status."""
         if answer.status in statuses:
             return
