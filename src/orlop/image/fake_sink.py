@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
@@ -46,6 +46,9 @@ class FakeSink:
 
     def has_image(self, image_id: Digest) -> bool:
         return image_id in self.images
+
+    def wanted(self, blobs: Sequence[Digest]) -> bool:
+        return False
 
     def config_bytes(self, image_id: Digest, /) -> bytes:
         try:

@@ -150,7 +150,7 @@ class Fetch:
             names=(self._reference.canonical,),
             digests=(*found.above, found.raw.digest),
         )
-        fetched = 0 if await self._blocking(self._recorded, record) else -1
+        fetched = 0 if await self._blocking(self._recorded, record, manifest) else -1
         size += len(found.raw.data)
         if fetched < 0:
             layers = await self._layers(self._requests(manifest, config))
@@ -159,9 +159,11 @@ class Fetch:
             await self._blocking(self._sink.put_image, record)
         return Pulled(record.id, record.digest, self._reference.canonical, fetched, size)
 
-    def _recorded(self, record: ImageRecord) -> bool:
-        """Point the names at an image that the sink has already; False where it has not."""
+    def _recorded(self, record: ImageRecord, manifest: Manifest) -> bool:
+        """Point the names at an image that the sink has already, blobs included; False where it has not."""
         if not self._sink.has_image(record.id):
+            return False
+        if self._sink.wanted([layer.digest for layer in manifest.layers]):
             return False
         try:
             self._sink.put_image(record)

@@ -5,7 +5,7 @@ All methods block and are safe to call from many threads and many processes at o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -88,6 +88,12 @@ class Sink(Protocol):
         """
 
     def has_image(self, image_id: Digest) -> bool: ...
+
+    def wanted(self, blobs: Sequence[Digest]) -> bool:
+        """Whether the sink keeps layers as registries have them and lacks one of these.
+
+        Then `ensure_layer` is asked again for all of an image that `has_image`: it fetches what is missing.
+        """
 
     def config_bytes(self, image_id: Digest, /) -> bytes:
         """As the registry gave it. Raises NotFound."""

@@ -27,6 +27,10 @@ class LayerUnknown(NotFound):
     """No such layer in this store."""
 
 
+class BlobUnknown(NotFound):
+    """No such blob in this store."""
+
+
 class RootfsUnknown(NotFound):
     """No such container file system in this store."""
 

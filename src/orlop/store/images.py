@@ -23,6 +23,8 @@ _PREFIX = 4  # digits of an id that are enough, where they are unique
 
 def put_image(database: Database, image: ImageRecord) -> None:
     """See `orlop.image.sink.Sink.put_image`."""
+    from orlop.store.blobs.documents import record
+
     created = _created(image.config)
     with database.transaction() as rows:
         for chain_id in image.layers:
@@ -41,6 +43,7 @@ def put_image(database: Database, image: ImageRecord) -> None:
             "INSERT OR IGNORE INTO digests (image_id, digest) VALUES (?, ?)",
             [(image.id, digest) for digest in (image.digest, *image.digests)],
         )
+        record(rows, image)
         for name in image.names:
             _point(rows, name, image.id)
 

@@ -14,6 +14,7 @@ class StoreSettings:
     layer_entries_limit: int = limits.LAYER_ENTRIES
     layer_ratio_limit: int = limits.LAYER_RATIO  # unpacked : packed, once past limits.RATIO_FLOOR
     prune_wait: float = 60.0  # seconds that `store prune` waits for pulls under way
+    keep_blobs: bool = True  # as registries gave them, so that they can be pushed with the same digests
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 
 from orlop.kit.database import Database
@@ -16,8 +16,9 @@ TYPE_CHECKING = False  # as typing's, without importing typing
 if TYPE_CHECKING:
     from orlop.image.config import ImageConfig
     from orlop.image.digest import Digest
-    from orlop.image.sink import ImageRecord, LayerRequest, Reader
+    from orlop.image.sink import Document, ImageRecord, LayerRequest, Reader
     from orlop.kit.progress import Meter
+    from orlop.store.blobs.open import BlobFile
     from orlop.store.collect import Collected
 
 _DEFAULTS = StoreSettings()
@@ -97,6 +98,54 @@ class Store:
 
         images.put_image(self._database, image)
         reserve.keep(self.layout)
+
+    def wanted(self, blobs: Sequence[Digest]) -> bool:
+        """Whether one of these layers' blobs is not here and shall be kept. See Sink."""
+        from orlop.store.blobs.write import wanted
+
+        return any(wanted(self._database, self.settings, digest) for digest in blobs)
+
+    # -- blobs -----------------------------------------------------------------------------------------
+
+    def blob_size(self, digest: Digest) -> int | None:
+        """Bytes; None where it is not here."""
+        from orlop.store.blobs.open import blob_size
+
+        return blob_size(self._database, digest)
+
+    @contextlib.contextmanager
+    def open_blob(self, digest: Digest) -> Iterator[BlobFile]:
+        """Its bytes for the `with` block, unverified, whatever is removed meanwhile. Raises NotFound."""
+        from orlop.store.blobs.open import opened
+
+        with opened(self.layout, self._database, digest) as blob:
+            yield blob
+
+    @explained
+    def put_blob(
+        self, digest: Digest, size: int, reader: Reader, *, tick: Callable[[], None] = lambda: None
+    ) -> None:
+        """Keep what `reader` gives, verified while it streams, durable at the end.
+
+        Where the blob is here already, nothing is read. What no image and no repository names when the last
+        lease ends may be pruned. Raises Corrupt, Unavailable (the disk is full), what the arguments raise.
+        """
+        from orlop.store.blobs.put import put_blob
+
+        put_blob(self.layout, self._database, digest, size, reader, tick)
+
+    @explained
+    def adopt_blob(self, digest: Digest, path: str) -> None:
+        """Keep a verified, finished file of the store's file system: it is renamed away from `path`."""
+        from orlop.store.blobs.put import adopt_blob
+
+        adopt_blob(self.layout, self._database, digest, path)
+
+    def documents(self, image_id: str) -> tuple[Document, ...]:
+        """What is kept beside the image: indexes that led to it, signatures. Raises NotFound."""
+        from orlop.store.blobs.documents import documents
+
+        return documents(self._database, image_id)
 
     # -- images ----------------------------------------------------------------------------------------
 

@@ -1,0 +1,53 @@
+"""What is recorded beside an image: the blobs that its manifest names, the documents that came with it."""
+
+from __future__ import annotations
+
+from orlop.image.digest import Digest
+from orlop.image.manifest import Manifest, parse
+from orlop.image.sink import Document
+from orlop.kit.database import Database
+from orlop.kit.errors import OrlopError
+from orlop.store.errors import ImageUnknown
+
+TYPE_CHECKING = False  # as typing's, without importing typing
+if TYPE_CHECKING:
+    import sqlite3
+
+    from orlop.image.sink import ImageRecord
+
+
+def record(rows: sqlite3.Connection, image: ImageRecord) -> None:
+    """Both wholly as `image` has them now, whatever was recorded before."""
+    rows.execute("DELETE FROM image_blobs WHERE image_id = ?", (image.id,))
+    rows.executemany(
+        "INSERT OR IGNORE INTO image_blobs (image_id, digest) VALUES (?, ?)",
+        [(image.id, digest) for digest in _named(image)],
+    )
+    rows.execute("DELETE FROM image_documents WHERE image_id = ?", (image.id,))
+    rows.executemany(
+        "INSERT OR IGNORE INTO image_documents (image_id, digest, kind, media_type, data)"
+        " VALUES (?, ?, ?, ?, ?)",
+        [(image.id, found.digest, found.kind, found.media_type, found.data) for found in image.documents],
+    )
+
+
+def documents(database: Database, image_id: str) -> tuple[Document, ...]:
+    """See `Store.documents`."""
+    if not database.query("SELECT 1 FROM images WHERE id = ?", (image_id,)):
+        raise ImageUnknown(image_id, "no such image in the store", hint="see: orlop image list")
+    query = "SELECT kind, media_type, digest, data FROM image_documents WHERE image_id = ? ORDER BY rowid"
+    return tuple(
+        Document(row["kind"], row["media_type"], Digest(row["digest"]), bytes(row["data"]))
+        for row in database.query(query, (image_id,))
+    )
+
+
+def _named(image: ImageRecord) -> list[str]:
+    """The digests of config and layers. Whoever puts an image has parsed its manifest; none is no error."""
+    try:
+        manifest = parse(image.manifest)
+    except OrlopError:
+        return [image.id]
+    if not isinstance(manifest, Manifest):
+        return [image.id]
+    return [manifest.config.digest, *(layer.digest for layer in manifest.layers)]
