@@ -44,6 +44,7 @@ PROGRAMS: dict[str, Build] = {
     "ctr": Build(*_CONTAINERD, "cmd/ctr"),
     "containerd-shim-runc-v2": Build(*_CONTAINERD, "cmd/containerd-shim-runc-v2"),
     "crio": Build("github.com/cri-o/cri-o", "v1.34.0", "cmd/crio", inside=True, tags=_CRIO_TAGS, cgo=True),
+    "cosign": Build("github.com/sigstore/cosign/v2", "v2.6.5", "cmd/cosign"),
     "runc": Build("github.com/opencontainers/runc", "v1.5.2", inside=True, tags="seccomp", cgo=True),
     **{
         name: _kubernetes(KUBERNETES["1.36"], name)
