@@ -5,6 +5,6 @@ critest = program("critest")                     # a path; built the first time
 client = local("spdy", Path("tests/cri/streaming/goclient"))   # a module of our own
 """
 
-from tools.builds.build import local, program
+from tools.builds.build import local, module, program
 
-__all__ = ["local", "program"]
+__all__ = ["local", "module", "program"]

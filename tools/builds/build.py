@@ -57,6 +57,18 @@ def local(name: str, folder: Path) -> Path:
     return _cached(key, lambda target: _go(folder, "build", "-mod=mod", "-o", str(target), ".", cgo=False))
 
 
+def module(path: str, version: str) -> Path:
+    """The folder of a module's files, copied from Go's own cache (files of a specification, for instance)."""
+
+    def copy(target: Path) -> None:
+        with TemporaryDirectory() as scratch:
+            _go(Path(scratch), "mod", "init", "orlop.invalid/files")
+            shutil.copytree(_download(Path(scratch), path, version), target, copy_function=shutil.copyfile)
+        _writable(target)
+
+    return _cached(f"{path.replace('/', '-')}-{version}", copy)
+
+
 def _cached(key: str, make: Callable[[Path], object]) -> Path:
     target = CACHE / key
     if target.exists():
