@@ -105,14 +105,23 @@ SCHEMA = (
     );
     ALTER TABLE diffs ADD COLUMN form TEXT NOT NULL DEFAULT 'files'
     """,
-    # What `orlop registry serve` serves, by repository.
+    # What `orlop registry serve` serves, by repository. `linked` is when a client last sent, mounted or asked for
+    # the blob (seconds since the epoch); references are what a manifest names: blobs, or manifests of an index.
     """
     CREATE TABLE repository_blobs (
         repository TEXT NOT NULL,
         digest TEXT NOT NULL,
+        linked REAL NOT NULL DEFAULT 0,
         PRIMARY KEY (repository, digest)
     );
     CREATE INDEX repository_blobs_by_digest ON repository_blobs (digest);
+    CREATE TABLE repository_references (
+        repository TEXT NOT NULL,
+        manifest TEXT NOT NULL,
+        digest TEXT NOT NULL,
+        PRIMARY KEY (repository, manifest, digest)
+    );
+    CREATE INDEX repository_references_by_digest ON repository_references (repository, digest);
     CREATE TABLE repository_manifests (
         repository TEXT NOT NULL,
         digest TEXT NOT NULL,
