@@ -51,6 +51,10 @@ PATH_LENGTH = 4096
 PATH_DEPTH = 512
 XATTR_SIZE = 64 * KIB
 
+# What the store keeps for a while, in seconds
+UPLOAD_AGE = 24 * 3600.0  # an upload to our registry that nobody goes on with
+BUILD_CACHE_AGE = 14 * 24 * 3600.0  # the nameless image of a build's step, since it was last of use
+
 # Registries
 HTTP_CONNECT_TIMEOUT = 10.0
 HTTP_READ_TIMEOUT = 60.0
@@ -63,6 +67,12 @@ HTTP_SLOWEST = 1024  # bytes a second over one read timeout: a blob slower than 
 HTTP_REDIRECTS = 10
 PARALLEL_BLOBS = 6
 REFERRER_PAGES = 100  # of one list of what refers to a manifest
+TAG_PAGES = 10_000  # of one list of a repository's tags
+TAG_PAGE_SIZE = 8 * MIB
+UPLOAD_MEMORY = 1 * MIB  # a blob up to this is held until the registry has it, so that it can be sent again
+UPLOAD_CHUNK = 8 * MIB  # of a blob, where the registry wants it in parts
+UPLOAD_CHUNK_MAX = 64 * MIB  # a registry that wants larger ones is reported
+REFERRER_UPDATES = 8  # attempts at adding to a fallback index that others change at the same time
 
 # Containers
 STOP_GRACE = 10  # seconds between SIGTERM and SIGKILL where nobody said otherwise
@@ -160,7 +170,7 @@ SPDY_HEADERS = 64 * KIB  # one header block, unpacked
 # The CRI daemon and its operators
 COLLECT_INTERVAL = 300.0  # between two looks for what interrupted work left
 COLLECT_PATIENCE = 10.0  # a look waits so long for a moment without requests
-COLLECT_LAYER_AGE = 3600.0  # layers of an interrupted pull are kept so long for the next one
+COLLECT_LAYER_AGE = 3600.0  # layers and blobs of an interrupted pull are kept so long for the next one
 METRICS_CONNECTIONS = 32  # at the same time
 METRICS_REQUEST = 16 * KIB  # request line and headers
 METRICS_TIME = 10.0  # for a request to arrive, and for its answer to be taken

@@ -13,6 +13,8 @@ from orlop.kit import locks
 from orlop.kit.database import Database
 from orlop.kit.errors import InvalidInput
 from orlop.store import image_volumes, mapped, overlay
+from orlop.store.blobs import check as blobs
+from orlop.store.blobs.unused import old_uploads, stray
 from orlop.store.image_mounts import release
 from orlop.store.layout import Layout
 from orlop.store.model import CheckReport, Problem, StoreSettings
@@ -24,7 +26,7 @@ _NAMED = 5  # damaged files of one layer that a report names
 
 
 def check(layout: Layout, database: Database, settings: StoreSettings, *, repair: bool) -> CheckReport:
-    """See `Store.check`. Reads every byte of every layer.
+    """See `Store.check`. Reads every byte of every layer and of every blob.
 
     Leftovers of interrupted work are counted, not complained about: they are in nobody's way.
     """
@@ -36,9 +38,11 @@ def check(layout: Layout, database: Database, settings: StoreSettings, *, repair
 
 def _check(layout: Layout, database: Database, *, repair: bool) -> CheckReport:
     problems = [*_layers(layout, database, repair=repair), *_images(database, repair=repair)]
+    problems += blobs.problems(layout, database, repair=repair)
     problems += _rootfs(layout, database, repair=repair)
     mounts = stale_mounts(layout, database)
     leftovers = len(mounts) + len(stray_folders(layout, database)) + len(dead(layout.tmp))
+    leftovers += len(stray(layout, database)) + len(old_uploads(layout))
     if repair:
         for image_id, container_id in mounts:
             take_away(layout, database, image_id, container_id)
@@ -47,6 +51,7 @@ def _check(layout: Layout, database: Database, *, repair: bool) -> CheckReport:
         problems=tuple(problems),
         layers=_count(database, "layers"),
         images=_count(database, "images"),
+        blobs=_count(database, "blobs"),
         leftovers=0 if repair else leftovers,
     )
 
@@ -78,6 +83,9 @@ def _layers(layout: Layout, database: Database, *, repair: bool) -> Iterator[Pro
 def _give_up(database: Database, diff_id: str) -> str:
     """Forget a broken diff, so that the next pull fetches it; returns what became of its images."""
     with database.transaction() as rows:
+        rows.execute(
+            "DELETE FROM blobs WHERE layer = (SELECT name FROM diffs WHERE diff_id = ?)", (diff_id,)
+        )  # its tar, which lies in the same file
         images = [
             row[0]
             for row in rows.execute(

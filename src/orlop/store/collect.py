@@ -10,9 +10,10 @@ from orlop.kit import limits, locks
 from orlop.kit.database import Database
 from orlop.kit.errors import TimedOut
 from orlop.kit.value import dataclass
+from orlop.store.blobs.unused import USED, remove_files
 from orlop.store.check import stale_mounts, take_away
 from orlop.store.layout import Layout
-from orlop.store.prune import forget_dangling_layers, remove_folders, remove_leftovers
+from orlop.store.prune import forget_unused, remove_folders, remove_leftovers
 from orlop.store.workspace import sweep
 
 
@@ -41,11 +42,17 @@ def _alone(layout: Layout, database: Database, swept: int) -> Collected:
         take_away(layout, database, image_id, container_id)
     young = _young(layout, database)
     names: list[str] = []
+    blobs: list[str] = []
     if not young:
-        _, names = forget_dangling_layers(database)
+        _, names, blobs = forget_unused(database, blob_age=limits.COLLECT_LAYER_AGE)
         remove_folders(layout, names)
+        remove_files(layout, blobs)
+        young = bool(
+            database.query(f"SELECT 1 FROM blobs WHERE digest NOT IN ({USED}) LIMIT 1")  # noqa: S608
+        )
     leftovers, _ = remove_leftovers(layout, database)
-    return Collected(layers=len(names), leftovers=swept + leftovers + len(mounts), again=young)
+    leftovers += swept + len(mounts) + len(blobs)
+    return Collected(layers=len(names), leftovers=leftovers, again=young)
 
 
 def _young(layout: Layout, database: Database) -> bool:

@@ -1,7 +1,9 @@
-"""What takes how much room: unpacked bytes of layers, what containers wrote."""
+"""What takes how much room: unpacked bytes of layers, blobs as they came, what containers wrote."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sqlite3
 
 from orlop.kit.database import Database
@@ -27,10 +29,12 @@ def df(layout: Layout, database: Database) -> Usage:
         " JOIN image_layers i ON i.chain_id = l.chain_id JOIN uses r ON r.image_id = i.image_id)"
     )[0][0]
     content = database.query("SELECT COALESCE(SUM(size), 0) FROM diffs")[0][0]
+    blobs = _blobs(database)
+    others = [*blobs, *_uploads(layout), *_documents(database), *containers]
     return Usage(
-        rows=(*images, *layers, *containers),
-        total=content + sum(row.size for row in containers),
-        reclaimable=content - held,
+        rows=(*images, *layers, *others),
+        total=content + sum(row.size for row in others),
+        reclaimable=content - held + sum(row.size for row in blobs if not row.in_use),
     )
 
 
@@ -66,6 +70,51 @@ def _images(database: Database) -> list[UsageRow]:
         size = sum(part["size"] for part in parts)
         shared = sum(part["size"] for part in parts if part["images"] > 1)
         found.append(_row("image", image["id"], image["name"] or "", size, shared, bool(image["used"])))
+    return found
+
+
+def _blobs(database: Database) -> list[UsageRow]:
+    """One that lies within a layer's file takes no room of its own. `prune(all_images=True)` leaves those in
+    use: of images that containers use, and of repositories.
+    """
+    rows = database.query(
+        "SELECT b.digest, CASE b.layer WHEN '' THEN b.size ELSE 0 END AS size,"
+        " (SELECT COUNT(*) FROM image_blobs i WHERE i.digest = b.digest) AS images,"
+        " (SELECT COUNT(*) FROM repository_blobs r WHERE r.digest = b.digest) AS repositories,"
+        " (SELECT MIN(n.name) FROM image_blobs i JOIN names n ON n.image_id = i.image_id"
+        " WHERE i.digest = b.digest) AS image,"
+        " (SELECT MIN(r.repository) FROM repository_blobs r WHERE r.digest = b.digest) AS repository,"
+        " EXISTS (SELECT 1 FROM image_blobs i JOIN uses u ON u.image_id = i.image_id"
+        " WHERE i.digest = b.digest) AS used FROM blobs b ORDER BY b.added, b.digest"
+    )
+    found = []
+    for row in rows:
+        shared = row["size"] if row["images"] + row["repositories"] > 1 else 0
+        name = row["image"] or row["repository"] or ""
+        in_use = bool(row["used"] or row["repositories"])
+        found.append(_row("blob", row["digest"], name, row["size"], shared, in_use))
+    return found
+
+
+def _uploads(layout: Layout) -> list[UsageRow]:
+    """What clients of our registry are sending."""
+    names = sorted(os.listdir(layout.uploads)) if os.path.isdir(layout.uploads) else []
+    found = []
+    for name in names:
+        path = f"{layout.uploads}/{name}"
+        with contextlib.suppress(FileNotFoundError):
+            size = tree_usage(path)[0] if os.path.isdir(path) else os.lstat(path).st_blocks * 512
+            found.append(_row("upload", name, name, size, 0, True))
+    return found
+
+
+def _documents(database: Database) -> list[UsageRow]:
+    """Signatures and indexes beside images, and what repositories hold of manifests, each in one row."""
+    found = []
+    for kind, table in (("documents", "image_documents"), ("manifests", "repository_manifests")):
+        row = database.query(f"SELECT COUNT(*), COALESCE(SUM(LENGTH(data)), 0) FROM {table}")[0]  # noqa: S608
+        if row[0]:
+            found.append(_row(kind, "", f"{row[0]} of them", int(row[1]), 0, True))
     return found
 
 

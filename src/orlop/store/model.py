@@ -47,6 +47,7 @@ class CheckReport:
     problems: tuple[Problem, ...]
     layers: int  # looked at
     images: int
+    blobs: int = 0
     leftovers: int = 0  # of interrupted work: in nobody's way, removed by `prune` and by a repair
 
     @property
@@ -57,7 +58,10 @@ class CheckReport:
 
 @dataclass(frozen=True)
 class UsageRow:
-    """`kind` is "image", "layer" or "rootfs". Bytes: `shared` is used by others too, `unique` is not."""
+    """`kind` is "image", "layer", "blob", "upload", "documents", "manifests" or "rootfs".
+
+    Bytes: `shared` is used by others too, `unique` is not. `name` of a blob is who names it first.
+    """
 
     kind: str
     id: str
@@ -85,3 +89,4 @@ class Pruned:
     layers: tuple[str, ...]
     leftovers: int
     freed: int
+    blobs: tuple[str, ...] = ()  # digests

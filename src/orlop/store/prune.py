@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
 
-from orlop.kit import files, locks
+from orlop.kit import files, limits, locks
 from orlop.kit.database import Database
 from orlop.store import reserve
+from orlop.store.blobs import unused
+from orlop.store.blobs.unused import remove_files
 from orlop.store.image_mounts import is_image_mounted, release
 from orlop.store.layout import Layout
 from orlop.store.model import Pruned, StoreSettings
@@ -14,6 +17,10 @@ from orlop.store.rootfs import tree_usage
 from orlop.store.workspace import dead, discard, sweep
 
 _USED_LAYERS = "SELECT chain_id FROM image_layers"
+_UNUSED = "SELECT id FROM images WHERE id NOT IN (SELECT image_id FROM uses)"
+_NAMELESS = (
+    "id NOT IN (SELECT image_id FROM names) AND id NOT IN (SELECT image_id FROM build_cache WHERE used > ?)"
+)
 
 
 def prune(layout: Layout, database: Database, settings: StoreSettings, *, all_images: bool) -> Pruned:
@@ -21,31 +28,41 @@ def prune(layout: Layout, database: Database, settings: StoreSettings, *, all_im
     with locks.hold(layout.lease_lock, timeout=settings.prune_wait):
         reserve.release(layout)
         gone = _remove_images(layout, database, all_images=all_images)
-        layers, names = forget_dangling_layers(database)
+        layers, names, blobs = forget_unused(database)
         of_layers = sum(tree_usage(layout.layer(name))[0] for name in names)
         remove_folders(layout, names)
+        of_blobs = remove_files(layout, blobs)
         leftovers, of_leftovers = remove_leftovers(layout, database)
         _remove_locks(layout)
     return Pruned(
-        images=tuple(gone), layers=tuple(layers), leftovers=leftovers, freed=of_layers + of_leftovers
+        images=tuple(gone),
+        layers=tuple(layers),
+        leftovers=leftovers,
+        freed=of_layers + of_blobs + of_leftovers,
+        blobs=tuple(blobs),
     )
 
 
-def forget_dangling_layers(database: Database) -> tuple[list[str], list[str]]:
-    """Layers that no image has, and diffs that no layer has: (chain IDs, names of folders that may go now).
+def forget_unused(database: Database, *, blob_age: float = 0.0) -> tuple[list[str], list[str], list[str]]:
+    """Layers that no image has, diffs that no layer has, blobs (so old, in seconds) that nothing names.
 
-    The caller holds the lease alone.
+    Returns chain IDs, names of folders that may go now, and digests of blobs whose files may. The caller
+    holds the lease alone.
     """
     with database.transaction() as rows:
+        blobs = unused.forget_unused(rows, age=blob_age)
         layers = [
             row[0]
             for row in rows.execute(f"SELECT chain_id FROM layers WHERE chain_id NOT IN ({_USED_LAYERS})")  # noqa: S608
         ]
         rows.executemany("DELETE FROM layers WHERE chain_id = ?", [(chain_id,) for chain_id in layers])
-        unused = "diff_id NOT IN (SELECT diff_id FROM layers)"
-        names = [row[0] for row in rows.execute(f"SELECT name FROM diffs WHERE {unused}")]  # noqa: S608
-        rows.execute(f"DELETE FROM diffs WHERE {unused}")  # noqa: S608
-    return layers, names
+        alone = "diff_id NOT IN (SELECT diff_id FROM layers)"
+        # A blob that lies within a layer's file may outlive the layer: then the folder goes after the blob.
+        kept = "name IN (SELECT layer FROM blobs)"
+        query = f"SELECT name FROM diffs WHERE {alone} AND NOT {kept}"  # noqa: S608
+        names = [row[0] for row in rows.execute(query)]
+        rows.execute(f"DELETE FROM diffs WHERE {alone}")  # noqa: S608
+    return layers, names, blobs
 
 
 def remove_folders(layout: Layout, names: list[str]) -> None:
@@ -64,14 +81,20 @@ def remove_leftovers(layout: Layout, database: Database) -> tuple[int, int]:
     sweep(layout.tmp)
     for path in paths:
         _remove_stray(layout, database, path)
-    return len(paths), freed
+    blobs = unused.stray(layout, database)
+    freed += sum(map(unused.remove_file, blobs))
+    uploads = unused.old_uploads(layout)
+    for path in uploads:
+        freed += tree_usage(path)[0] if os.path.isdir(path) else os.lstat(path).st_blocks * 512
+        discard(layout.tmp, path)
+    return len(paths) + len(blobs) + len(uploads), freed
 
 
 def stray_folders(layout: Layout, database: Database) -> list[str]:
     """What lies in layers/ and rootfs/ without a row."""
     found = []
     for folder, sql in (
-        (layout.layers, "SELECT name FROM diffs"),
+        (layout.layers, "SELECT name FROM diffs UNION SELECT layer FROM blobs"),
         (layout.all_rootfs, "SELECT container_id FROM rootfs"),
     ):
         there = set(os.listdir(folder)) if os.path.isdir(folder) else set()
@@ -93,18 +116,15 @@ def _remove_stray(layout: Layout, database: Database, path: str) -> None:
 
 def _remove_images(layout: Layout, database: Database, *, all_images: bool) -> list[str]:
     with database.transaction() as rows:
-        condition = "" if all_images else " AND id NOT IN (SELECT image_id FROM names)"
-        unused = [
-            row[0]
-            for row in rows.execute(
-                f"SELECT id FROM images WHERE id NOT IN (SELECT image_id FROM uses){condition}"  # noqa: S608
-            )
-        ]
-        unused = [image_id for image_id in unused if not is_image_mounted(layout, image_id)]
-        rows.executemany("DELETE FROM images WHERE id = ?", [(image_id,) for image_id in unused])
-    for image_id in unused:
+        if all_images:
+            found = rows.execute(_UNUSED)
+        else:
+            found = rows.execute(f"{_UNUSED} AND {_NAMELESS}", (time.time() - limits.BUILD_CACHE_AGE,))
+        gone = [row[0] for row in found if not is_image_mounted(layout, row[0])]
+        rows.executemany("DELETE FROM images WHERE id = ?", [(image_id,) for image_id in gone])
+    for image_id in gone:
         release(layout, image_id)
-    return unused
+    return gone
 
 
 def _remove_locks(layout: Layout) -> None:

@@ -1,4 +1,4 @@
-"""Remove an image, and the layers that nobody else uses."""
+"""Remove an image, and the layers and blobs that nobody else uses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from orlop.store.layout import Layout
 
 def remove_image(layout: Layout, database: Database, name: str, *, force: bool, all_names: bool) -> list[str]:
     """See `Store.remove_image`."""
-    from orlop.store.prune import forget_dangling_layers, remove_folders
+    from orlop.store.blobs.unused import remove_files
+    from orlop.store.prune import forget_unused, remove_folders
 
     reserve.release(layout)
     image_id = images.resolve(database, name)[0]
@@ -29,5 +30,7 @@ def remove_image(layout: Layout, database: Database, name: str, *, force: bool, 
     # A pull under way may count on layers that look unused: then they stay for `prune`.
     with locks.attempt(layout.lease_lock) as alone:
         if alone:
-            remove_folders(layout, forget_dangling_layers(database)[1])
+            _, folders, blobs = forget_unused(database)
+            remove_folders(layout, folders)
+            remove_files(layout, blobs)
     return [*names, removed]

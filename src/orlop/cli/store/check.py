@@ -8,10 +8,11 @@ from orlop.cli.context import Context
 from orlop.cli.output import emit, printable
 from orlop.cli.parser import Parser
 
-DESCRIPTION = """Compares the records with what is on disk and looks for what interrupted work left. What is
-not repaired (or not asked to be) is an error, exit code 7."""
+DESCRIPTION = """Compares the records with what is on disk, every layer and every blob byte by byte, and looks
+for what interrupted work left. What is not repaired (or not asked to be) is an error, exit code 7."""
 EXAMPLES = ("orlop store check", "orlop store check --repair")
-JSON = """`clean`, `images`, `layers`, `problems`: a list of `object`, `cause`, `repaired`."""
+JSON = """`clean`, `images`, `layers`, `blobs`, `leftovers` (numbers), `problems`: a list of `object`,
+`cause`, `repaired`."""
 
 
 def add_arguments(parser: Parser) -> None:
@@ -28,7 +29,8 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
         for problem in report.problems:
             state = "repaired" if problem.repaired else "BROKEN"
             print(f"{state}  {printable(problem.object)}: {printable(problem.cause)}")
-        print(f"{report.images} images and {report.layers} layers checked, {len(report.problems)} problems")
+        counts = f"{report.images} images, {report.layers} layers and {report.blobs} blobs"
+        print(f"{counts} checked, {len(report.problems)} problems")
     if report.clean:
         return 0
     from orlop.kit.errors import Corrupt
