@@ -178,3 +178,15 @@ TRACE_QUEUE = 2048  # spans that wait for the collector; more are dropped
 TRACE_FLUSH = 2.0  # for the last spans, when the daemon ends
 RELAY_CONNECTIONS = 1024  # through a socket that systemd passed
 RELAY_BUFFER = 256 * KIB  # of one of them, in each direction
+
+# Builds
+CONTAINERFILE_SIZE = 4 * MIB  # one Containerfile, here-documents included
+CONTAINERFILE_INSTRUCTIONS = 10_000
+EXPANDED_SIZE = 1 * MIB  # characters that one word of a Containerfile may expand to
+EXPANSION_DEPTH = 64  # substitutions within substitutions
+EXPANSION_PATTERN = 8 * KIB  # characters of a value that ${a#pattern} and its like look through
+IGNORE_FILE_SIZE = 1 * MIB  # .containerignore
+IGNORE_PATTERNS = 10_000
+CONTEXT_ENTRIES = 2_000_000  # files of one context
+ADD_SIZE = 16 * GIB  # of one file that ADD downloads
+ADD_TIMEOUT = 3600.0  # of one git source
