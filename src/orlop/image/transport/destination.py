@@ -6,13 +6,15 @@ Unavailable, TimedOut, Conflict, Unsupported, InvalidInput, Cancelled, and what 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from orlop.image.digest import Digest
 from orlop.image.manifest import Descriptor
 from orlop.image.sink import Reader
 from orlop.image.transport.source import RawManifest
+from orlop.kit.errors import Unavailable
 from orlop.kit.progress import Meter
 
 
@@ -29,6 +31,18 @@ class Abilities:
     signatures: bool = True
 
 
+class TryAgain(Unavailable):
+    """A transfer broke on its way, through no fault of the bytes: `put_blob` of a fresh reader may succeed."""
+
+
+@runtime_checkable
+class Streaming(Protocol):
+    """A Destination that takes a blob before its digest is known."""
+
+    def put_stream(self, reader: Reader, meter: Meter, describe: Callable[[], tuple[Digest, int]]) -> None:
+        """`describe` tells digest and size once `reader` was read to its end. Raises as `put_blob`."""
+
+
 class Destination(Protocol):
     """Contract:
 
@@ -41,10 +55,13 @@ class Destination(Protocol):
     def abilities(self) -> Abilities: ...
 
     def has_blob(self, blob: Descriptor) -> bool:
-        """Whether it is there now, perhaps because it could be taken over (a registry's mount) for nothing."""
+        """Whether it is there now, perhaps since it could be taken over (a registry's mount) for nothing."""
 
     def put_blob(self, blob: Descriptor, reader: Reader, meter: Meter) -> None:
-        """`reader` is read to its end; what arrives must have the digest and size of `blob` (Corrupt)."""
+        """`reader` is read to its end; what arrives must have the digest and size of `blob` (Corrupt).
+
+        Raises TryAgain where the way to the destination failed in the middle.
+        """
 
     def put_manifest(self, manifest: RawManifest, *, tag: str = "") -> None:
         """Store it under its digest, with `tag` also under that tag of the same repository (attachments)."""

@@ -13,7 +13,7 @@ import threading
 import urllib.parse
 import urllib.request
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import urllib3
@@ -28,6 +28,8 @@ from orlop.kit.errors import Cancelled, Corrupt, LimitExceeded, Unavailable
 _USER_AGENT = "orlop/0.1"
 _REDIRECTS = (301, 302, 303, 307, 308)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+
+Body = bytes | Iterable[bytes | memoryview] | None
 
 urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # insecure = true was somebody's choice
 
@@ -155,17 +157,21 @@ class Http:
         *,
         insecure: bool = False,
         form: Mapping[str, str] | None = None,
+        body: Body = None,
         follow: bool = True,
         quick: bool = False,
     ) -> Answer:
         """One request, redirects followed for GET and HEAD; `quick` waits no longer than for a connect.
 
+        A `body` in pieces is sent as they come: chunked, but where `headers` have a Content-Length. What its
+        iterator raises passes unchanged.
+
         `Authorization` is dropped as soon as a redirect leads to another host, and a redirect from https to
         http is refused unless `insecure`. Raises Broken, Corrupt (redirects without end).
         """
-        body = urllib.parse.urlencode(form).encode() if form is not None else None
         sent = {"User-Agent": _USER_AGENT, "Accept-Encoding": "identity", **headers}
         if form is not None:
+            body = urllib.parse.urlencode(form).encode()
             sent["Content-Type"] = "application/x-www-form-urlencoded"
         home, trusted = origin(url), True
         for _ in range(limits.HTTP_REDIRECTS + 1):
@@ -174,7 +180,7 @@ class Http:
             if not follow or method not in ("GET", "HEAD") or answer.status not in _REDIRECTS or not location:
                 return answer
             answer.close()
-            url = _redirected(url, location, insecure=insecure)
+            url = redirected(url, location, insecure=insecure)
             if origin(url) != home:
                 trusted = False
                 sent.pop("Authorization", None)
@@ -193,7 +199,7 @@ class Http:
         method: str,
         url: str,
         headers: Mapping[str, str],
-        body: bytes | None,
+        body: Body,
         insecure: bool,
         quick: bool,
     ) -> urllib3.HTTPResponse:
@@ -241,7 +247,7 @@ class Http:
             manager: urllib3.PoolManager = urllib3.ProxyManager(proxy, proxy_headers=login, **options)
         else:
             manager = urllib3.PoolManager(**options)
-        manager.pool_classes_by_scheme = _tracking_pools(self._sockets)
+        manager.pool_classes_by_scheme = _tracking_pools(self._sockets, self._settings.read_timeout)
         return manager
 
 
@@ -251,7 +257,8 @@ def origin(url: str) -> tuple[str, str, int | None]:
     return parts.scheme, parts.hostname or "", parts.port or _DEFAULT_PORTS.get(parts.scheme)
 
 
-def _redirected(url: str, location: str, *, insecure: bool) -> str:
+def redirected(url: str, location: str, *, insecure: bool) -> str:
+    """Where a Location of the answer to `url` leads. Raises Corrupt (unusable, or from https to http)."""
     try:
         target = urllib.parse.urljoin(url, location)
         scheme, host, _ = origin(target)
@@ -310,17 +317,22 @@ def _shut(sock: socket.socket) -> None:
         )  # below TLS, whose own shutdown is not for other threads
 
 
-def _tracking_pools(sockets: _Sockets) -> dict[str, Any]:
-    """Pool classes whose connections make their sockets known to `sockets`."""
+def _tracking_pools(sockets: _Sockets, send_timeout: float) -> dict[str, Any]:
+    """Pool classes whose connections make their sockets known to `sockets`.
+
+    urllib3 would bound the sending of a body's piece by the time for connecting.
+    """
 
     class Plain(urllib3.connection.HTTPConnection):
         def connect(self) -> None:
             super().connect()
+            self.sock.settimeout(send_timeout)
             sockets.add(self.sock)
 
     class Secure(urllib3.connection.HTTPSConnection):
         def connect(self) -> None:
             super().connect()
+            self.sock.settimeout(send_timeout)
             sockets.add(self.sock)
 
     class PlainPool(urllib3.HTTPConnectionPool):

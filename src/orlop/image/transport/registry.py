@@ -13,7 +13,7 @@ from orlop.image.manifest import ACCEPTED, OCI_INDEX, Descriptor, Index, parse
 from orlop.image.reference import DEFAULT_REGISTRY, Reference
 from orlop.image.settings import ImageSettings
 from orlop.image.transport import challenge, retry
-from orlop.image.transport.http import Answer, Broken, Http, origin
+from orlop.image.transport.http import Answer, Body, Broken, Http, origin
 from orlop.image.transport.source import RawManifest
 from orlop.image.transport.tokens import Authenticator
 from orlop.kit import limits
@@ -21,7 +21,7 @@ from orlop.kit.errors import Corrupt, Denied, LimitExceeded, NotFound, OrlopErro
 from orlop.kit.tasks import Cancellation
 
 _DOCKER_HUB_HOST = "registry-1.docker.io"
-_ERROR_BODY = 16 * limits.KIB
+ERROR_BODY = 16 * limits.KIB
 _ABSENT_ATTEMPTS = 3  # where nobody listens, nobody answers, or the name does not resolve
 _MIRROR_ATTEMPTS = 2  # where somebody else can be asked instead
 _ACCEPT = {"Accept": ", ".join(ACCEPTED)}
@@ -121,7 +121,7 @@ class RegistryClient:
         for _ in range(limits.REFERRER_PAGES):
             answer = self.request("GET", path, _ACCEPT_INDEX)
             if answer.status in _NO_REFERRERS and not found:
-                answer.read_start(_ERROR_BODY)
+                answer.read_start(ERROR_BODY)
                 return self._referrers_by_tag(digest)
             self.expect(answer, (200,), f"list of referrers of {digest}")
             following = link_next(answer)
@@ -192,25 +192,49 @@ class RegistryClient:
                 raise Broken(self.endpoint.host, "the connection broke while resuming", hint="try again")
             count -= got
 
-    def request(self, method: str, path: str, headers: Mapping[str, str]) -> Answer:
-        """A request below the repository (or to a URL of this server), authenticated.
+    @property
+    def base_url(self) -> str:
+        """URL of the API itself (end-1)."""
+        return f"{self._ready()[0]}/v2/"
+
+    def request(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes | None = None
+    ) -> Answer:
+        """A request below the repository (or to a URL), authenticated where it is this server's.
 
         A 401 is answered once with fresh credentials.
         """
         base, auth = self._ready()
         url = path if "://" in path else f"{base}/v2/{self.endpoint.reference.repository}/{path}"
         for again in (False, True):
-            authorization = auth.header(self._retried)
+            authorization = auth.header(self._retried) if origin(url) == origin(base) else ""
             sent = {**headers, "Authorization": authorization} if authorization else headers
-            answer = self._retried(lambda sent=sent: self._plain(method, url, sent))  # type: ignore[misc]
+            answer = self._retried(lambda sent=sent: self._plain(method, url, sent, body))  # type: ignore[misc]
             if answer.status != 401 or not answer.trusted or again:
                 break
-            auth.forget(authorization)
-            challenges = challenge.parse(answer.headers("WWW-Authenticate"))
-            if not auth.learn(challenges, answer.url):
+            if not self._refreshed(answer, authorization):
                 break
-            answer.read_start(_ERROR_BODY)
+            answer.read_start(ERROR_BODY)
         return answer
+
+    def send(self, method: str, url: str, headers: Mapping[str, str], body: Body) -> Answer:
+        """A request whose body can be read only once: no second attempt. Raises Broken, and as `body` does.
+
+        Fresh credentials are fetched after a 401, for the caller's own second attempt.
+        """
+        base, auth = self._ready()
+        authorization = auth.header(self._retried) if origin(url) == origin(base) else ""
+        sent = {**headers, "Authorization": authorization} if authorization else headers
+        answer = self._plain(method, url, sent, body)
+        if answer.status == 401 and authorization:
+            self._refreshed(answer, authorization)
+        return answer
+
+    def _refreshed(self, answer: Answer, authorization: str) -> bool:
+        """Whether another attempt may fare better than this one, which was refused."""
+        _, auth = self._ready()
+        auth.forget(authorization)
+        return auth.learn(challenge.parse(answer.headers("WWW-Authenticate")), answer.url)
 
     def _ready(self) -> tuple[str, Authenticator]:
         """Scheme and challenge, found out by the first request of all threads (distribution-spec, end-1)."""
@@ -235,7 +259,7 @@ class RegistryClient:
         if answer.status == 401:
             auth.learn(challenge.parse(answer.headers("WWW-Authenticate")), secure)
         status = answer.status
-        answer.read_start(_ERROR_BODY)
+        answer.read_start(ERROR_BODY)
         if status not in (200, 401, 403, 404):  # the last two by servers that serve /v2/NAME alone
             raise Unavailable(
                 self.endpoint.host, f"answers {status} to /v2/", hint="check that a registry listens there"
@@ -252,8 +276,12 @@ class RegistryClient:
             lasting=True,
         )
 
-    def _plain(self, method: str, url: str, headers: Mapping[str, str], *, quick: bool = False) -> Answer:
-        return self._http.request(method, url, headers, insecure=self.endpoint.insecure, quick=quick)
+    def _plain(
+        self, method: str, url: str, headers: Mapping[str, str], body: Body = None, *, quick: bool = False
+    ) -> Answer:
+        return self._http.request(
+            method, url, headers, insecure=self.endpoint.insecure, body=body, quick=quick
+        )
 
     def _retried(self, send: Callable[[], Answer], *, probe: bool = False) -> Answer:
         """`send` until it answers with a lasting status, as often as the settings allow."""
@@ -275,7 +303,7 @@ class RegistryClient:
                 if asked is not None and retry.too_long(asked):
                     return answer
                 wait = max(wait, asked or 0.0)
-                answer.read_start(_ERROR_BODY)
+                answer.read_start(ERROR_BODY)
             self._cancellation.wait(wait)
             if self._given_up:
                 raise Broken(self.endpoint.host, "failed before in this pull", hint="try again", lasting=True)
@@ -292,7 +320,7 @@ class RegistryClient:
         """Raises the error that fits any other status."""
         if answer.status in statuses:
             return
-        said = _message(answer.read_start(_ERROR_BODY))
+        said = _message(answer.read_start(ERROR_BODY))
         status, host, subject = answer.status, self.endpoint.host, str(self.endpoint.reference)
         words = f" ({said})" if said else ""
         if status == 404:

@@ -28,7 +28,10 @@ Send = Callable[[Callable[[], Answer]], Answer]
 
 
 class Authenticator:
-    """Headers for one registry and one scope; tokens are kept until shortly before they expire."""
+    """Headers for one registry and its scopes (parted by spaces, none to be told only who one is).
+
+    Tokens are kept until shortly before they expire.
+    """
 
     def __init__(
         self, http: Http, registry: str, scope: str, credentials: Credentials | None, *, insecure: bool
@@ -133,11 +136,11 @@ class Authenticator:
         return realm
 
     def _get(self, realm: str, service: str) -> Answer:
-        query = {"service": service, "scope": self._scope}
+        query = [("service", service), *(("scope", scope) for scope in self._scope.split())]
         if self._credentials and self._credentials.user:
-            query["account"] = self._credentials.user
+            query.append(("account", self._credentials.user))
         separator = "&" if urllib.parse.urlsplit(realm).query else "?"
-        url = realm + separator + urllib.parse.urlencode({k: v for k, v in query.items() if v})
+        url = realm + separator + urllib.parse.urlencode([(key, value) for key, value in query if value])
         basic = self._basic()
         headers = {"Authorization": basic} if basic else {}
         return self._http.request("GET", url, headers, insecure=self._insecure)
@@ -150,6 +153,7 @@ class Authenticator:
             "client_id": _CLIENT,
             "refresh_token": identity,
         }
+        form = {key: value for key, value in form.items() if value}
         return self._http.request("POST", realm, {}, insecure=self._insecure, form=form, follow=False)
 
     def _refused(self, answer: Answer) -> Denied:
