@@ -42,7 +42,7 @@ def name_of(turn: int) -> str:
 
 
 def worker(node: Node) -> None:
-    """Pull, tag, run and remove for ever. `+N` says that image N is acknowledged, `-N` that it may be gone."""
+    """Pull, tag, run and remove for ever; `+N`: image N is acknowledged, `-N`: it may be gone."""
     store, turn = Store(node), 0
     while True:
         turn += 1
