@@ -55,6 +55,16 @@ XATTR_SIZE = 64 * KIB
 UPLOAD_AGE = 24 * 3600.0  # an upload to our registry that nobody goes on with
 BUILD_CACHE_AGE = 14 * 24 * 3600.0  # the nameless image of a build's step, since it was last of use
 
+# Images in files: layouts, archives, folders, other tools' storage
+FILE_MEMBERS = 200_000  # members of one archive of images (layers are one member each)
+FILE_LINKS = 8  # links within such an archive that lead from one to the next
+FILE_UNPACKED = 256 * GIB  # of a compressed one, and of one that comes through a pipe
+LAYOUT_ENTRIES = 50_000  # descriptors that one look through a layout's indexes takes
+STORAGE_RECORDS = 256 * MIB  # images.json or layers.json of containers/storage
+TAR_SPLIT_LINE = 16 * MIB  # one record of a tar-split file
+TAR_SPLIT_SIZE = 4 * GIB  # all of them, unpacked
+SYNC_IMAGES = 100_000  # that one sync may name
+
 # Registries
 HTTP_CONNECT_TIMEOUT = 10.0
 HTTP_READ_TIMEOUT = 60.0
@@ -190,3 +200,27 @@ IGNORE_PATTERNS = 10_000
 CONTEXT_ENTRIES = 2_000_000  # files of one context
 ADD_SIZE = 16 * GIB  # of one file that ADD downloads
 ADD_TIMEOUT = 3600.0  # of one git source
+
+# Our own registry (orlop registry serve)
+REGISTRY_CONNECTIONS = 512  # clients at the same time; more are told to come again
+REGISTRY_HEADERS = 32 * KIB  # request line and headers
+REGISTRY_HEADERS_TIME = 15.0  # for them to arrive, and for a TLS handshake
+REGISTRY_IDLE = 75.0  # a connection without a request
+REGISTRY_BODY_TIME = 60.0  # for the next REGISTRY_BODY_PIECE of a body, either way
+REGISTRY_BODY_PIECE = 64 * KIB
+REGISTRY_BUFFER = 2 * MIB  # of a body that came faster than the disk takes it
+REGISTRY_SEND = 4 * MIB  # of a blob, in one go; REGISTRY_BODY_TIME for each
+REGISTRY_BLOB = 256 * GIB  # the largest blob that is taken
+REGISTRY_NAME = 255  # characters of a repository's name
+REGISTRY_TAGS = 100  # of one manifest, in one request
+REGISTRY_PAGE = 10_000  # names in one answer; a Link leads to the rest
+REGISTRY_REFERRERS = 3 * MIB  # one page of referrers; clients take MANIFEST_SIZE
+REGISTRY_GRACE = 24 * 3600.0  # a blob that no manifest names (yet) stays so long after its last use
+REGISTRY_COLLECT = 900.0  # between two looks for what may go
+REGISTRY_SHUTDOWN = 30.0  # requests under way may take this long when the server ends
+REGISTRY_THREADS = 32  # blocking calls at the same time
+REGISTRY_STATES = 1024  # uploads whose digest so far is remembered; of others the file is read again
+REGISTRY_UPLOAD_WAIT = 5.0  # for another request of the same upload to end
+REGISTRY_USERS_SIZE = 1 * MIB  # a file of users or of access rules
+REGISTRY_PASSWORDS = 256  # right answers of the last REGISTRY_PASSWORD_TIME seconds that are remembered
+REGISTRY_PASSWORD_TIME = 300.0

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from orlop.kit.progress import Meter
     from orlop.store.blobs.open import BlobFile
     from orlop.store.collect import Collected
+    from orlop.store.repositories import Repositories
 
 _DEFAULTS = StoreSettings()
 
@@ -290,6 +291,13 @@ class Store:
         return rootfs.rootfs_list(self._database)
 
     # -- the whole ---------------------------------------------------------------------------------------
+
+    @property
+    def repositories(self) -> Repositories:
+        """What `orlop registry serve` serves."""
+        from orlop.store.repositories import Repositories
+
+        return Repositories(self.layout, self._database)
 
     @explained
     def check(self, *, repair: bool = False) -> CheckReport:
