@@ -41,7 +41,7 @@ def check(kind: str, document: bytes | Mapping[str, Any]) -> None:
 @functools.cache
 def _validator(kind: str) -> jsonschema.Draft4Validator:
     found = _schema(_FILES[kind])
-    registry: Registry[Any] = Registry(retrieve=_retrieve)
+    registry: Registry[Any] = Registry(retrieve=_retrieve)  # type: ignore[call-arg]  # attrs renames it
     checker = jsonschema.Draft4Validator.FORMAT_CHECKER
     return jsonschema.Draft4Validator(found, registry=registry, format_checker=checker)
 

@@ -190,6 +190,14 @@ RELAY_CONNECTIONS = 1024  # through a socket that systemd passed
 RELAY_BUFFER = 256 * KIB  # of one of them, in each direction
 
 # Builds
+BUILD_STAGES = 1000  # of one Containerfile
+BUILD_PARALLEL = 4  # steps of independent stages at the same time
+BUILD_OUTPUT_KEPT = 64 * KIB  # of a step's last words, for its error
+BUILD_CACHE_TOUCH = 3600.0  # seconds between two notes that a step was used
+SECRET_SIZE = 500 * KIB  # one secret of a build, as BuildKit has it
+SECRETS_PER_RUN = 10
+CACHE_ENTRIES = 10_000  # steps of an exported build cache
+BOOTSTRAP_TIMEOUT = 3600.0  # a distribution's first packages
 CONTAINERFILE_SIZE = 4 * MIB  # one Containerfile, here-documents included
 CONTAINERFILE_INSTRUCTIONS = 10_000
 EXPANDED_SIZE = 1 * MIB  # characters that one word of a Containerfile may expand to

@@ -26,7 +26,7 @@ def hold(
     timeout: float = limits.LOCK_TIMEOUT,
     tick: Callable[[], None] | None = None,
 ) -> Iterator[int]:
-    """Hold the lock `path` (made, with its folder, if absent) for the `with` block.
+    """Hold the lock `path` (made, with its folder, if absent) for the `with` block. It may be a folder.
 
     Yields its descriptor: a child that inherits it keeps the lock for as long as the child lives.
 
@@ -79,6 +79,8 @@ def _open(path: str) -> int:
     except FileNotFoundError:
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         return os.open(path, flags, 0o600)
+    except IsADirectoryError:
+        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
 def _try(descriptor: int, kind: int) -> bool:
