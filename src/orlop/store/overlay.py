@@ -90,7 +90,28 @@ def unmount(path: str) -> bool:
         found = True
 
 
+def detached_overlay(layers: str, lower: Sequence[str], *, upper: str = "", work: str = "") -> int | None:
+    """The descriptor of such a mount that is attached nowhere: it goes with its last user.
+
+    None where the kernel cannot (before Linux 6.5). Raises as `mount_overlay` does.
+    """
+    try:
+        return _mounted(layers, lower, upper, work)
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.ENOSYS):
+            return None
+        raise _explained(error, upper or layers) from error
+
+
 def _mount_new(layers: str, lower: Sequence[str], target: str, upper: str, work: str) -> None:
+    mounted = _mounted(layers, lower, upper, work)
+    try:
+        _call(_SYS_MOVE_MOUNT, mounted, b"", _AT_FDCWD, os.fsencode(target), _MOVE_MOUNT_F_EMPTY_PATH)
+    finally:
+        os.close(mounted)
+
+
+def _mounted(layers: str, lower: Sequence[str], upper: str, work: str) -> int:
     with contextlib.ExitStack() as stack:
         # The prefix of all paths: their own folder, or a descriptor where the names would be too long.
         def prefix(path: str) -> str:
@@ -112,9 +133,7 @@ def _mount_new(layers: str, lower: Sequence[str], target: str, upper: str, work:
         for key, value in _OPTIONS:
             _set(context, key, value)
         _call(_SYS_FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0)
-        mounted = _call(_SYS_FSMOUNT, context, 1, 0 if upper else _MOUNT_ATTR_RDONLY)
-        stack.callback(os.close, mounted)
-        _call(_SYS_MOVE_MOUNT, mounted, b"", _AT_FDCWD, os.fsencode(target), _MOVE_MOUNT_F_EMPTY_PATH)
+        return _call(_SYS_FSMOUNT, context, 1, 0 if upper else _MOUNT_ATTR_RDONLY)
 
 
 def _mount_old(layers: str, lower: Sequence[str], target: str, upper: str, work: str) -> None:

@@ -173,7 +173,12 @@ def _make_folders(layout: Layout, container_id: str) -> None:
 
 def _dress(layers: str, lower: list[str], base: str) -> None:
     """The merged root's owner and mode are the upper folder's: give it the uppermost layer's, once."""
-    upper = f"{base}/upper"
+    dress(layers, lower, f"{base}/upper")
+    os.close(os.open(f"{base}/dressed", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
+
+def dress(layers: str, lower: list[str], upper: str) -> None:
+    """Give the folder `upper` owner and mode of the uppermost layer's root."""
     if lower:
         try:
             status = os.stat(f"{layers}/{lower[0]}")
@@ -181,7 +186,6 @@ def _dress(layers: str, lower: list[str], base: str) -> None:
             raise folder_lost(f"{layers}/{lower[0]}") from error
         os.chown(upper, status.st_uid, status.st_gid)
         os.chmod(upper, status.st_mode & 0o7777)
-    os.close(os.open(f"{base}/dressed", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
 
 def empty_folder(layout: Layout, *, second: bool = False) -> str:

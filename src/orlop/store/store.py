@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from orlop.store.blobs.open import BlobFile
     from orlop.store.collect import Collected
     from orlop.store.repositories import Repositories
+    from orlop.store.scratch_root import ScratchRoot
 
 _DEFAULTS = StoreSettings()
 
@@ -289,6 +290,43 @@ class Store:
         from orlop.store import rootfs
 
         return rootfs.rootfs_list(self._database)
+
+    # -- builds ------------------------------------------------------------------------------------------
+
+    def scratch_root(self, image_id: str, *, bare: bool = False) -> AbstractContextManager[ScratchRoot]:
+        """A writable root on the image ("": on nothing) that becomes a layer; inside a lease.
+
+        `bare`: the new layer's folder alone. Raises NotFound, Unsupported.
+        """
+        from orlop.store import scratch_root
+
+        return scratch_root.scratch_root(self.layout, self._database, image_id, bare=bare)
+
+    def image_root(self, image_id: str) -> AbstractContextManager[str]:
+        """The path of the image's root, read-only, for a `with` block; mounted nowhere else."""
+        from orlop.store import scratch_root
+
+        return scratch_root.image_root(self.layout, self._database, image_id)
+
+    def taken_rootfs(self, container_id: str) -> AbstractContextManager[ScratchRoot]:
+        """What an ended container wrote, to become a layer; it has no file system afterwards. In a lease."""
+        from orlop.store import scratch_root
+
+        return scratch_root.taken_rootfs(self.layout, self._database, container_id)
+
+    @explained
+    def cached_step(self, key: str) -> str | None:
+        """The ID of the image that the build step with this key led to; it counts as used now."""
+        from orlop.store import build_cache
+
+        return build_cache.cached(self._database, key)
+
+    @explained
+    def remember_step(self, keys: list[str], image_id: str) -> None:
+        """The build steps with these keys lead to the image."""
+        from orlop.store import build_cache
+
+        build_cache.remember(self._database, keys, image_id)
 
     # -- the whole ---------------------------------------------------------------------------------------
 
