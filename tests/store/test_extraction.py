@@ -394,7 +394,7 @@ def test_a_broken_gzip_is_refused(store: Store, damage: object) -> None:
 
 
 def test_zlib_reads_what_isal_reads(monkeypatch: pytest.MonkeyPatch, store: Store, diff: Path) -> None:
-    from orlop.store.unpack import decompress
+    from orlop.image import decompress
 
     monkeypatch.setattr(decompress, "_inflater", lambda: (decompress._Zlib(), zlib.error))
     data = tar({"f": random.Random(1).randbytes(50_000), "g": bytes(5_000_000)})

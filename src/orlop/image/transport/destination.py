@@ -32,7 +32,7 @@ class Abilities:
 
 
 class TryAgain(Unavailable):
-    """A transfer broke on its way, through no fault of the bytes: `put_blob` of a fresh reader may succeed."""
+    """A transfer broke on its way, through no fault of the bytes: `put_blob` with a new reader may do."""
 
 
 @runtime_checkable
