@@ -117,7 +117,7 @@ class From(Instruction):
 class Run(Instruction):
     """`mounts` are final after `expanded` only; `mount_options` are the flags' texts.
 
-    `network`: default, none or host. `security`: sandbox or insecure. `devices`: CDI names.
+    `network`: default, none or host. `security`: sandbox or insecure.
     """
 
     keyword: ClassVar[str] = "RUN"
@@ -127,7 +127,6 @@ class Run(Instruction):
     mounts: tuple[Mount, ...] = ()
     network: str = "default"
     security: str = "sandbox"
-    devices: tuple[str, ...] = ()
 
     def script(self, shell: tuple[str, ...], folder: str = "/dev/pipes") -> Script:
         """What to start with the stage's SHELL; `folder` is where a heredoc with `#!` will lie."""
