@@ -41,6 +41,16 @@ CONFIG_FILE_SIZE = 1 * MIB  # orlop.toml, registries.conf, auth.json
 ETC_PASSWD_SIZE = 1 * MIB  # of an image: read with this bound, hostile by assumption
 NAME_LENGTH = 253  # pods, volumes, names in Kubernetes' sense
 
+# Signatures of images
+SIGNATURE_SIZE = 1 * MIB  # one signature, payload, certificate chain or bundle
+SIGNATURES = 64  # of one manifest that are looked at
+SIGNATURES_SIZE = 16 * MIB  # of one image, all of them together
+CERTIFICATES = 8  # from a signer's to its root
+LOG_PROOF = 64  # hashes of a proof that a log has an entry: a tree of 2^64
+SCRYPT_MEMORY = 256 * MIB  # what a private key may ask for its password
+GPG_TIMEOUT = 30.0
+LOOKASIDE_FILES = 128  # files of registries.d
+
 # Archives: a layer beyond any of these is refused whole
 LAYER_UNPACKED = 64 * GIB
 LAYER_ENTRIES = 2_000_000
