@@ -114,12 +114,17 @@ def parse(raw: bytes, media_type: str = "", subject: str = "manifest") -> Manife
     )
 
 
+def is_image(manifest: Manifest) -> bool:
+    """Whether it is of a container image, not of an artifact."""
+    return manifest.config.media_type in _CONFIGS
+
+
 def check_image(manifest: Manifest, subject: str) -> None:
     """Whether `manifest` is of an image that can be unpacked here.
 
     Raises Unsupported for artifacts, foreign, encrypted and unknown layers, LimitExceeded for too many.
     """
-    if manifest.config.media_type not in _CONFIGS:
+    if not is_image(manifest):
         kind = manifest.artifact_type or manifest.config.media_type
         raise Unsupported(
             subject, f"is an artifact of type {kind[:100]}, not an image", hint="name a container image"

@@ -92,6 +92,9 @@ TAG_PAGE_SIZE = 8 * MIB
 UPLOAD_MEMORY = 1 * MIB  # a blob up to this is held until the registry has it, so that it can be sent again
 UPLOAD_CHUNK = 8 * MIB  # of a blob, where the registry wants it in parts
 UPLOAD_CHUNK_MAX = 64 * MIB  # a registry that wants larger ones is reported
+COPY_MANIFESTS = 2000  # manifests and indexes of one copy, attachments included
+COPY_MANIFEST_BYTES = 64 * MIB  # of all of them together
+ATTACHMENT_DEPTH = 4  # what refers to what refers to ... an image
 REFERRER_UPDATES = 8  # attempts at adding to a fallback index that others change at the same time
 
 # Containers
