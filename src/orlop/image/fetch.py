@@ -21,7 +21,7 @@ from orlop.image.digest import Digest, chain_ids
 from orlop.image.manifest import Descriptor, Index, Manifest, check_image, compression, parse
 from orlop.image.platform import Platform, choices
 from orlop.image.reference import Reference
-from orlop.image.sink import ImageRecord, LayerRequest, Sink
+from orlop.image.sink import Document, ImageRecord, LayerRequest, Sink
 from orlop.image.transport.source import BadBytes, RawManifest, Source
 from orlop.kit import limits
 from orlop.kit.errors import Cancelled, Corrupt, LimitExceeded, NotFound, Unsupported
@@ -29,6 +29,7 @@ from orlop.kit.progress import Progress
 from orlop.kit.tasks import Cancellation, in_thread
 
 _log = logging.getLogger(__name__)
+INDEX = "index"  # the kind of document that an index is
 _SHORT = 12  # hex digits of a digest in a meter's label
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -47,11 +48,11 @@ class Pulled:
 
 @dataclass(frozen=True)
 class _Found:
-    """The manifest for the wanted platform, and the digests of the indexes that led to it."""
+    """The manifest for the wanted platform, and the indexes that led to it."""
 
     raw: RawManifest
     manifest: Manifest
-    above: tuple[Digest, ...] = ()
+    above: tuple[RawManifest, ...] = ()
 
 
 class Fetch:
@@ -131,7 +132,7 @@ class Fetch:
             except NotFound as error:
                 refused = error
                 continue
-            return _Found(found.raw, found.manifest, (raw.digest, *found.above))
+            return _Found(found.raw, found.manifest, (_typed(raw, index), *found.above))
         assert refused is not None  # choices() raises where it has none
         raise refused
 
@@ -148,7 +149,10 @@ class Fetch:
             config=data,
             layers=chains,
             names=(self._reference.canonical,),
-            digests=(*found.above, found.raw.digest),
+            digests=(*(above.digest for above in found.above), found.raw.digest),
+            documents=tuple(
+                Document(INDEX, above.media_type, above.digest, above.data) for above in found.above
+            ),
         )
         fetched = 0 if await self._blocking(self._recorded, record, manifest) else -1
         size += len(found.raw.data)
@@ -291,6 +295,11 @@ class Fetch:
             if not inner.cancelled():
                 inner.exception()  # retrieved: the cancellation is what counts
             raise
+
+
+def _typed(raw: RawManifest, parsed: Index) -> RawManifest:
+    """With the media type that the document was read as."""
+    return RawManifest(raw.data, parsed.media_type, raw.digest)
 
 
 def _cause(errors: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -14,7 +14,7 @@ from orlop.image.auth import Credentials
 from orlop.image.fetch import Fetch, Pulled
 from orlop.image.platform import Platform
 from orlop.image.reference import Reference
-from orlop.image.registries.load import load
+from orlop.image.registries.load import load as load_registries
 from orlop.image.registries.model import RegistriesConf
 from orlop.image.registries.places import Place, places
 from orlop.image.registries.shortnames import candidates
@@ -23,12 +23,12 @@ from orlop.image.sink import Sink
 from orlop.image.transport.docker import DockerSource
 from orlop.image.transport.http import Broken
 from orlop.image.transport.registry import Endpoint
-from orlop.image.transport.source import BadBytes
+from orlop.image.transport.source import BadBytes, Source
 from orlop.kit.errors import Corrupt, Denied, InvalidInput, NotFound, OrlopError, TimedOut, Unavailable
 from orlop.kit.progress import Progress, Quiet
 from orlop.kit.tasks import Cancellation, in_thread
 
-__all__ = ["POLICIES", "ImageSettings", "Pulled", "pull"]
+__all__ = ["POLICIES", "ImageSettings", "Pulled", "load", "pull"]
 _log = logging.getLogger(__name__)
 POLICIES = ("always", "missing", "newer", "never")
 _TRANSPORT = "docker://"
@@ -74,7 +74,7 @@ async def pull(
     if policy not in POLICIES:
         raise InvalidInput(policy, "is no pull policy", hint=f"one of {', '.join(POLICIES)}")
     wanted = Platform.parse(platform) if platform else Platform.host()
-    conf = await in_thread(load) if registries is None else registries
+    conf = await in_thread(load_registries) if registries is None else registries
     references = candidates(_plain_name(name), conf)
     there = None if policy == "always" else await in_thread(_local, references, sink)
     if there and policy in ("missing", "never"):
@@ -89,6 +89,32 @@ async def pull(
             raise
         _log.warning("%s: taking the image that is here: %s", name, error)
         return there
+
+
+async def load(
+    source: Source,
+    name: str,
+    sink: Sink,
+    *,
+    cancellation: Cancellation,
+    settings: ImageSettings = _DEFAULTS,
+    platform: str | None = None,
+    progress: Progress = _QUIET,
+) -> Pulled:
+    """Bring what `source` has into `sink`, as `name`; closes `source`, which `cancellation` was given to.
+
+    `platform` as `pull` has it. Raises as `pull` does.
+    """
+    return await _fetched(
+        Reference.parse(name),
+        source,
+        sink,
+        cancellation,
+        settings=settings,
+        wanted=Platform.parse(platform) if platform else Platform.host(),
+        explicit_platform=bool(platform),
+        progress=progress,
+    )
 
 
 def _plain_name(name: str) -> str:
@@ -127,15 +153,41 @@ async def _pull(reference: Reference, sink: Sink, options: _Options, there: Pull
     cancellation = Cancellation()
     endpoints = [_endpoint(place, options) for place in places(reference, options.registries)]
     source = DockerSource(endpoints, options.settings, cancellation, _credentials_for(options))
+    return await _fetched(
+        reference,
+        source,
+        sink,
+        cancellation,
+        settings=options.settings,
+        wanted=options.wanted,
+        explicit_platform=options.explicit_platform,
+        progress=options.progress,
+        there=there,
+    )
+
+
+async def _fetched(
+    reference: Reference,
+    source: Source,
+    sink: Sink,
+    cancellation: Cancellation,
+    *,
+    settings: ImageSettings,
+    wanted: Platform,
+    explicit_platform: bool,
+    progress: Progress,
+    there: Pulled | None = None,
+) -> Pulled:
+    """One fetch, its errors in the words of an image; `source` is closed."""
     fetch = Fetch(
         reference,
         source,
         sink,
         cancellation,
-        wanted=options.wanted,
-        explicit_platform=options.explicit_platform,
-        parallel=options.settings.parallel_blobs,
-        progress=options.progress,
+        wanted=wanted,
+        explicit_platform=explicit_platform,
+        parallel=settings.parallel_blobs,
+        progress=progress,
     )
     try:
         return await fetch.run(there)

@@ -161,28 +161,28 @@ def _containers_storage(location: Location, options: OpenOptions) -> Source:
     return ContainersStorageSource(location.path, location.reference, options.cancellation)
 
 
-def _to_oci(location: Location, _: OpenOptions) -> Destination:
+def _to_oci(location: Location, options: OpenOptions) -> Destination:
     from orlop.image.transport.oci import OciDestination
 
-    return OciDestination(location.path, location.reference)
+    return OciDestination(location.path, location.reference, options.cancellation)
 
 
-def _to_oci_archive(location: Location, _: OpenOptions) -> Destination:
+def _to_oci_archive(location: Location, options: OpenOptions) -> Destination:
     from orlop.image.transport.oci_archive import OciArchiveDestination
 
-    return OciArchiveDestination(location.path, location.reference)
+    return OciArchiveDestination(location.path, location.reference, options.cancellation)
 
 
-def _to_docker_archive(location: Location, _: OpenOptions) -> Destination:
+def _to_docker_archive(location: Location, options: OpenOptions) -> Destination:
     from orlop.image.transport.docker_archive import DockerArchiveDestination
 
-    return DockerArchiveDestination(location.path, location.reference)
+    return DockerArchiveDestination(location.path, location.reference, options.cancellation)
 
 
-def _to_dir(location: Location, _: OpenOptions) -> Destination:
+def _to_dir(location: Location, options: OpenOptions) -> Destination:
     from orlop.image.transport.dir import DirDestination
 
-    return DirDestination(location.path, location.reference)
+    return DirDestination(location.path, location.reference, options.cancellation)
 
 
 _SOURCES: Mapping[str, SourceMaker] = {
