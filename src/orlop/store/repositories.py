@@ -288,7 +288,12 @@ class Repositories:
             " WHERE m.repository = ? ORDER BY tag IS NULL, tag, m.digest",
             (repository,),
         )
-        return [TagUsage(*row, self._size_behind(repository, row["digest"])) for row in rows]
+        return [
+            TagUsage(
+                row["name"], row["digest"], row["media_type"], self._size_behind(repository, row["digest"])
+            )
+            for row in rows
+        ]
 
     def _usage(self, name: str) -> RepositoryUsage:
         (row,) = self._database.query(

@@ -1,0 +1,1 @@
+"""Verbs on the registry of this node: `orlop registry ...`, one file each."""
