@@ -91,7 +91,9 @@ class TarWriter:
             os.fdatasync(self._descriptor)
             if not self._temporary:
                 temporary = self._new_name()
-                os.link(f"/proc/self/fd/{self._descriptor}", temporary, follow_symlinks=True)
+                # linkat(2) with AT_SYMLINK_FOLLOW: Python uses link(2), which follows none, without a dir_fd
+                link = f"/proc/self/fd/{self._descriptor}"
+                os.link(link, temporary, src_dir_fd=self._descriptor, follow_symlinks=True)
                 self._temporary = temporary
             os.rename(self._temporary, self._path)
             self._temporary = ""
