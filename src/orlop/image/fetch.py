@@ -20,6 +20,7 @@ from orlop.image.config import ImageConfig
 from orlop.image.digest import Digest, chain_ids
 from orlop.image.manifest import Descriptor, Index, Manifest, check_image, compression, parse
 from orlop.image.platform import Platform, choices
+from orlop.image.policy.gate import Gate
 from orlop.image.reference import Reference
 from orlop.image.sink import Document, ImageRecord, LayerRequest, Sink
 from orlop.image.transport.source import BadBytes, RawManifest, Source
@@ -69,6 +70,7 @@ class Fetch:
         explicit_platform: bool,
         parallel: int,
         progress: Progress,
+        gate: Gate | None = None,
     ) -> None:
         self._reference = reference
         self._subject = reference.canonical
@@ -82,6 +84,8 @@ class Fetch:
         # keep them from it.
         self._threads = concurrent.futures.ThreadPoolExecutor(parallel + 1, thread_name_prefix="pull")
         self._progress = progress
+        self._gate = gate
+        self._evidence: tuple[Document, ...] = ()
 
     async def run(self, there: Pulled | None = None) -> Pulled:
         """Pull; `there` is an image to be content with where the reference still leads to it."""
@@ -101,6 +105,9 @@ class Fetch:
         if there and found.raw.digest == there.digest:
             return there
         check_image(found.manifest, self._subject)
+        if self._gate is not None:
+            chain = (*found.above, found.raw)
+            self._evidence = await self._blocking(self._gate.admit, self._source, chain)
         async with self._held(self._sink.lease()):
             image_id = found.manifest.config.digest
             async with self._held(self._sink.pulling(image_id, self._cancellation.check)):
@@ -150,8 +157,9 @@ class Fetch:
             layers=chains,
             names=(self._reference.canonical,),
             digests=(*(above.digest for above in found.above), found.raw.digest),
-            documents=tuple(
-                Document(INDEX, above.media_type, above.digest, above.data) for above in found.above
+            documents=(
+                *(Document(INDEX, above.media_type, above.digest, above.data) for above in found.above),
+                *self._evidence,
             ),
         )
         fetched = 0 if await self._blocking(self._recorded, record, manifest) else -1

@@ -13,6 +13,8 @@ from orlop.image import auth
 from orlop.image.auth import Credentials
 from orlop.image.fetch import Fetch, Pulled
 from orlop.image.platform import Platform
+from orlop.image.policy.errors import PolicyRefused
+from orlop.image.policy.gate import Gate, docker_gate
 from orlop.image.reference import Reference
 from orlop.image.registries.load import load as load_registries
 from orlop.image.registries.model import RegistriesConf
@@ -85,7 +87,7 @@ async def pull(
     try:
         return await _first(name, references, sink, options, there if policy == "newer" else None)
     except (Unavailable, Denied, NotFound) as error:
-        if there is None or policy != "newer":
+        if there is None or policy != "newer" or isinstance(error, PolicyRefused):
             raise
         _log.warning("%s: taking the image that is here: %s", name, error)
         return there
@@ -100,10 +102,11 @@ async def load(
     settings: ImageSettings = _DEFAULTS,
     platform: str | None = None,
     progress: Progress = _QUIET,
+    gate: Gate | None = None,
 ) -> Pulled:
     """Bring what `source` has into `sink`, as `name`; closes `source`, which `cancellation` was given to.
 
-    `platform` as `pull` has it. Raises as `pull` does.
+    `platform` as `pull` has it; `gate` is what the policy wants of it. Raises as `pull` does.
     """
     return await _fetched(
         Reference.parse(name),
@@ -114,6 +117,7 @@ async def load(
         wanted=Platform.parse(platform) if platform else Platform.host(),
         explicit_platform=bool(platform),
         progress=progress,
+        gate=gate,
     )
 
 
@@ -145,11 +149,15 @@ async def _first(
             errors.append(error)
     if len(errors) == 1:
         raise errors[0]
+    for error in errors:
+        if isinstance(error, PolicyRefused):
+            raise error
     kind = NotFound if all(isinstance(error, NotFound) for error in errors) else Unavailable
     raise kind(name, "; ".join(map(str, errors)), hint="write the whole name: registry/repository:tag")
 
 
 async def _pull(reference: Reference, sink: Sink, options: _Options, there: Pulled | None) -> Pulled:
+    gate = await in_thread(docker_gate, reference, options.settings.policy)
     cancellation = Cancellation()
     endpoints = [_endpoint(place, options) for place in places(reference, options.registries)]
     source = DockerSource(endpoints, options.settings, cancellation, _credentials_for(options))
@@ -162,7 +170,8 @@ async def _pull(reference: Reference, sink: Sink, options: _Options, there: Pull
         wanted=options.wanted,
         explicit_platform=options.explicit_platform,
         progress=options.progress,
-        there=there,
+        there=None if gate else there,  # signatures are to be kept with it
+        gate=gate,
     )
 
 
@@ -177,6 +186,7 @@ async def _fetched(
     explicit_platform: bool,
     progress: Progress,
     there: Pulled | None = None,
+    gate: Gate | None = None,
 ) -> Pulled:
     """One fetch, its errors in the words of an image; `source` is closed."""
     fetch = Fetch(
@@ -188,6 +198,7 @@ async def _fetched(
         explicit_platform=explicit_platform,
         parallel=settings.parallel_blobs,
         progress=progress,
+        gate=gate,
     )
     try:
         return await fetch.run(there)

@@ -17,8 +17,9 @@ class ImageSettings:
     attempts: int = limits.HTTP_ATTEMPTS
     backoff: float = limits.HTTP_BACKOFF
     backoff_max: float = limits.HTTP_BACKOFF_MAX
+    policy: str = ""  # a policy.json that must be there; "": the usual places, and none accepts everything
 
     def __post_init__(self) -> None:
         for key, value in vars(self).items():
-            if value <= 0:
+            if not isinstance(value, str) and value <= 0:
                 raise InvalidInput(f"[image] {key}", f"is {value:g}", hint="give it a number above zero")

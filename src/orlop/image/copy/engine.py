@@ -18,6 +18,7 @@ from orlop.image.copy.options import Copied, CopyOptions
 from orlop.image.copy.tree import Node, Reading
 from orlop.image.digest import Digest
 from orlop.image.manifest import Index, Manifest
+from orlop.image.policy.gate import Gate
 from orlop.image.transport.destination import Destination
 from orlop.image.transport.source import RawManifest, Source
 from orlop.kit.errors import Conflict, Unsupported
@@ -36,17 +37,19 @@ def copy(
     names: tuple[str, str] = ("the source", "the destination"),
     cancellation: Cancellation | None = None,
     progress: Progress = _QUIET,
+    gate: Gate | None = None,
 ) -> Copied:
     """Bring what `source` names to `destination`; `names` are what messages call the two.
 
-    Blocks; another thread may set `cancellation`, which both sides were opened with. After any failure the
+    Blocks; another thread may set `cancellation`, which both sides were opened with. `gate` is
+    what the policy wants of the source. After any failure the
     destination's reference leads where it led before, and both sides are closed. Raises Conflict
     (--preserve-digests or signatures forbid a conversion that is needed), Unsupported (the destination cannot
     hold it), NotFound (a platform, a blob), Corrupt, and what the two sides raise.
     """
     cancellation = cancellation or Cancellation()
     try:
-        return _Copy(source, destination, options, names, cancellation, progress).run()
+        return _Copy(source, destination, options, names, cancellation, progress, gate).run()
     except BaseException:
         cancellation.cancel()
         source.close()
@@ -63,12 +66,14 @@ class _Copy:
         names: tuple[str, str],
         cancellation: Cancellation,
         progress: Progress,
+        gate: Gate | None = None,
     ) -> None:
         self._source = source
         self._destination = destination
         self._options = options
         self._subject, self._target = names
         self._cancellation = cancellation
+        self._gate = gate
         self._blobs = Blobs(source, destination, options, cancellation, progress)
         self._conversions: dict[Digest, Conversion] = {}
         self._put: dict[Digest, RawManifest] = {}  # by the digest that it had at the source
@@ -77,6 +82,9 @@ class _Copy:
         reading = Reading(self._source, self._subject)
         top = reading.top(self._options)
         nodes = list(top.walk())
+        if self._gate is not None:
+            for chain in top.chains():
+                self._gate.admit(self._source, chain)
         self._decide(nodes)
         signatures = self._signatures(nodes)
         attached = self._attached(reading, nodes)

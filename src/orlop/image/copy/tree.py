@@ -45,6 +45,14 @@ class Node:
                     yield node
         yield self
 
+    def chains(self, above: tuple[RawManifest, ...] = ()) -> Iterator[tuple[RawManifest, ...]]:
+        """For every manifest below (or for this one) what leads to it, from the top, itself included."""
+        own = (*above, self.raw)
+        if not self.children:
+            yield own
+        for child in self.children:
+            yield from child.node.chains(own)
+
 
 class Reading:
     """Reads manifests within bounds; each digest once."""
