@@ -37,7 +37,7 @@ class Place:
 
     source: Callable[[], Source]
     destination: Callable[[], Destination]
-    files: Callable[[], list[str]] = field(default=lambda: [])
+    files: Callable[[], list[str]] = field(default=list)
 
 
 class Bytes:

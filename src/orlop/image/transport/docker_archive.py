@@ -174,7 +174,7 @@ class DockerArchiveSource:
 
     def _unpacked(self, region: Region, place: _Blob) -> Iterator[bytes]:
         subject = f"{self._subject}: {place.member}"
-        return unpacked.pieces(region.stream(), place.packed, region.size, subject, self._turn)
+        return unpacked.pieces(region.stream(), region.size, subject, self._turn)
 
     def _from_layout(self, config: bytes) -> tuple[RawManifest, dict[Digest, _Blob]] | None:
         """The image's own manifest, where the archive is a layout too and both say the same of it."""
