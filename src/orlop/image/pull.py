@@ -149,9 +149,8 @@ async def _first(
             errors.append(error)
     if len(errors) == 1:
         raise errors[0]
-    for error in errors:
-        if isinstance(error, PolicyRefused):
-            raise error
+    if refused := [error for error in errors if isinstance(error, PolicyRefused)]:
+        raise refused[0]
     kind = NotFound if all(isinstance(error, NotFound) for error in errors) else Unavailable
     raise kind(name, "; ".join(map(str, errors)), hint="write the whole name: registry/repository:tag")
 

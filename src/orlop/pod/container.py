@@ -11,7 +11,7 @@ from functools import partial
 
 from orlop.kit import files
 from orlop.kit.errors import Conflict, InvalidInput, NotFound, OrlopError
-from orlop.pod import codec, etc, inside, namespaces, refresh, sandbox
+from orlop.pod import admission, codec, etc, inside, namespaces, refresh, sandbox
 from orlop.pod.context import Pods
 from orlop.pod.merge import Merged, merged
 from orlop.pod.model import ContainerConfig, SandboxConfig
@@ -57,13 +57,17 @@ def _validate_mount(subject: str, mount: Mount) -> None:
 
 
 def image_of(pods: Pods, config: ContainerConfig) -> tuple[str, ImageConfig]:
-    """The ID and the configuration of the container's image. Raises NotFound saying how to get it."""
+    """The ID and the configuration of the container's image, which the policy allows.
+
+    Raises NotFound saying how to get it, PolicyRefused (of it, or of an image that is mounted).
+    """
     try:
         image = pods.store.image(config.image)
     except NotFound as error:
         raise NotFound(
             f"image {config.image}", "is not in the store", hint=f"orlop image pull {config.image}"
         ) from error
+    admission.admit(pods, image, config)
     return str(image.id), pods.store.image_config(image.id)
 
 

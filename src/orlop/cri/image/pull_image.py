@@ -6,6 +6,7 @@ from orlop.cri.image import lookup
 from orlop.cri.proto import cri_pb2 as pb
 from orlop.cri.service import Service
 from orlop.cri.translate.image import credentials
+from orlop.image.policy.errors import PolicyRefused
 from orlop.kit.errors import InvalidInput, OrlopError, Unavailable
 from orlop.kit.tasks import in_thread
 
@@ -14,10 +15,15 @@ class RegistryUnavailable(OrlopError):
     """The kubelet knows it by the beginning of the message, and only with the status UNKNOWN."""
 
 
+class SignatureValidationFailed(OrlopError):
+    """Likewise: the policy refuses the image."""
+
+
 async def pull_image(service: Service, request: pb.PullImageRequest) -> pb.PullImageResponse:
     """The answer is the image's ID, as every other RPC has it.
 
-    Raises InvalidInput (no name, no such runtime handler), RegistryUnavailable, and what a pull raises.
+    Raises InvalidInput (no name, no such runtime handler), RegistryUnavailable,
+    SignatureValidationFailed, and what a pull raises.
     """
     name = request.image.image
     if not name:
@@ -28,4 +34,11 @@ async def pull_image(service: Service, request: pb.PullImageRequest) -> pb.PullI
         pulled = await service.pulls.pull(name, whole, credentials(request.auth, whole))
     except Unavailable as error:
         raise RegistryUnavailable("RegistryUnavailable", str(error), hint=error.hint) from error
+    except PolicyRefused as error:
+        raise refused(error) from error
     return pb.PullImageResponse(image_ref=str(pulled.id))
+
+
+def refused(error: PolicyRefused) -> SignatureValidationFailed:
+    """As the kubelet knows it."""
+    return SignatureValidationFailed("SignatureValidationFailed", str(error), hint=error.hint)

@@ -7,11 +7,13 @@ import os
 from collections.abc import Iterable
 
 from orlop.cri.image import lookup
+from orlop.cri.image.pull_image import refused
 from orlop.cri.proto import cri_pb2 as pb
 from orlop.cri.service import Service
 from orlop.cri.translate.container import container_config
 from orlop.cri.translate.fields import required
 from orlop.cri.translate.image import names
+from orlop.image.policy.errors import PolicyRefused
 from orlop.kit.errors import InvalidInput, NotFound
 from orlop.pod.create_container import create_container as create
 from orlop.runtime.model import Mount
@@ -20,7 +22,8 @@ from orlop.runtime.model import Mount
 def create_container(service: Service, request: pb.CreateContainerRequest) -> pb.CreateContainerResponse:
     """The container is created afterwards; the same request again gives the same container.
 
-    Raises InvalidInput, NotFound (the pod, the image, a mount's source), Conflict (the pod is not ready).
+    Raises InvalidInput, NotFound (the pod, the image, a mount's source), Conflict (the pod is not ready),
+    SignatureValidationFailed (the policy refuses the image).
     """
     if not request.HasField("config") or not request.config.HasField("metadata"):
         raise InvalidInput("CreateContainer", "lacks config or its metadata", hint="send both")
@@ -30,7 +33,10 @@ def create_container(service: Service, request: pb.CreateContainerRequest) -> pb
         request.config, sandbox.config, **image, sources_exist=not service.settings.create_mount_sources
     )
     _make_sources(config.mounts)
-    made = create(service.pods, sandbox.id, config, program_later=True)
+    try:
+        made = create(service.pods, sandbox.id, config, program_later=True)
+    except PolicyRefused as error:
+        raise refused(error) from error
     service.events.publish(made.id, "created")
     return pb.CreateContainerResponse(container_id=made.id)
 

@@ -17,7 +17,7 @@ from orlop.image.policy.errors import PolicyRefused
 from orlop.image.policy.judge import judge
 from orlop.image.policy.model import Policy, accepts_anything
 from orlop.image.policy.scopes import Asked
-from orlop.image.reference import Reference
+from orlop.image.reference import Reference, is_short
 from orlop.image.signature import model
 from orlop.image.sink import Document
 from orlop.image.transport.source import RawManifest
@@ -40,44 +40,59 @@ class Kept:
     documents: tuple[Document, ...]
 
 
-def admit(policy: Policy, kept: Kept, asked: str, found: str) -> None:
+def admit(policy: Policy, kept: Kept, asked: str) -> None:
     """Whether the image may be used as `asked`, which is how a user or a kubelet names it.
 
-    `found` is the canonical name of the image that `asked` led to, "" where it was an ID or a digest: then
-    one of the names that it has, or was pulled as, must be good. Raises PolicyRefused, InvalidInput.
+    A name must be good itself. An ID or a digest is good where one of the names is that the image has, or was
+    pulled as. Raises PolicyRefused, InvalidInput.
     """
+    names, every = _names(kept, asked)
     refused: PolicyRefused | None = None
-    names = _names(kept, asked, found)
     for one in [_asked(policy, name) for name in names] or [scopes.nameless(f"image {kept.id}")]:
         try:
-            return _judge(policy, kept, one)
+            _judge(policy, kept, one)
         except PolicyRefused as error:
             refused = refused or error
-    assert refused is not None
-    refused.hint = "pull it again if it is signed, or change policy.json"
-    raise refused
+            continue
+        if not every:
+            return
+    if refused is not None:
+        refused.hint = "pull it again if it is signed, or change policy.json"
+        raise refused
 
 
-def _names(kept: Kept, asked: str, found: str) -> list[Reference]:
-    if found:
-        return [Reference.parse(found)]
-    if "@" in asked:
-        try:
-            return [Reference.parse(asked)]
-        except OrlopError:
-            pass  # sha256:...@... is nobody's name
+def _names(kept: Kept, asked: str) -> tuple[list[Reference], bool]:
+    """The names that are meant, and whether all of them must be good or one."""
+    for text in (asked, f"{_LOCAL}/{asked}"):
+        reference = _parsed_name(text)
+        if reference is not None and reference.canonical in kept.names:
+            return [reference], True
+    if "@" not in asked and kept.id.partition(":")[2].startswith(asked.removeprefix("sha256:")):
+        return _all_names(kept), False
+    reference = _parsed_name(asked)
+    if reference is None:  # sha256:..., of a manifest
+        return _all_names(kept), False
+    if not is_short(asked):
+        return [reference], True
+    names = [name for name in map(_parsed_name, kept.names) if name is not None]
+    end = "/" + reference.canonical.rpartition("/")[2]
+    return [name for name in names if name.canonical.endswith(end)] or names or [reference], True
+
+
+def _all_names(kept: Kept) -> list[Reference]:
     texts = list(kept.names)
     for document in kept.documents:
         transport, _, text = document.data.decode(errors="replace").partition(":")
         if document.kind == model.REFERENCE and transport == "docker":
             texts.append(text)
-    references = []
-    for text in dict.fromkeys(texts):
-        try:
-            references.append(Reference.parse(text))
-        except OrlopError:
-            continue
-    return references
+    return [name for name in map(_parsed_name, dict.fromkeys(texts)) if name is not None]
+
+
+def _parsed_name(text: str) -> Reference | None:
+    try:
+        return Reference.parse(text)
+    except OrlopError:
+        return None
 
 
 def _asked(policy: Policy, reference: Reference) -> Asked:

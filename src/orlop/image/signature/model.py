@@ -26,6 +26,8 @@ BUNDLE = "bundle"
 MANIFEST = "manifest"
 INDEX = "index"
 REFERENCE = "reference"  # the name that an image was admitted under
+#: What stays beside an image when it is pulled again.
+KEPT = (SIMPLE, ATTACHED, BUNDLE, MANIFEST, REFERENCE)
 
 # Media types
 PAYLOAD = "application/vnd.dev.cosign.simplesigning.v1+json"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from orlop.image.digest import Digest
 from orlop.image.manifest import Manifest, parse
+from orlop.image.signature.model import KEPT
 from orlop.image.sink import Document
 from orlop.kit.database import Database
 from orlop.kit.errors import OrlopError
@@ -17,13 +18,20 @@ if TYPE_CHECKING:
 
 
 def record(rows: sqlite3.Connection, image: ImageRecord) -> None:
-    """Both wholly as `image` has them now, whatever was recorded before."""
+    """Both as `image` has them now, whatever was recorded before; but what a policy asks for stays.
+
+    An image that is pulled by another name too must still be good by the first one (`image.policy.stored`).
+    """
     rows.execute("DELETE FROM image_blobs WHERE image_id = ?", (image.id,))
     rows.executemany(
         "INSERT OR IGNORE INTO image_blobs (image_id, digest) VALUES (?, ?)",
         [(image.id, digest) for digest in _named(image)],
     )
-    rows.execute("DELETE FROM image_documents WHERE image_id = ?", (image.id,))
+    marks = ", ".join("?" * len(KEPT))
+    rows.execute(
+        f"DELETE FROM image_documents WHERE image_id = ? AND kind NOT IN ({marks})",  # noqa: S608
+        (image.id, *KEPT),
+    )
     rows.executemany(
         "INSERT OR IGNORE INTO image_documents (image_id, digest, kind, media_type, data)"
         " VALUES (?, ?, ?, ?, ?)",

@@ -1,0 +1,46 @@
+"""Whether the policy allows the images of a container, asked again when it is created.
+
+What was pulled before the policy was tightened is refused here, and so is what came into the store by another
+way. No network: what is judged is kept in the store.
+"""
+
+from __future__ import annotations
+
+from orlop.image.policy.load import load
+from orlop.image.settings import ImageSettings
+from orlop.kit.errors import NotFound
+from orlop.pod.context import Pods
+
+TYPE_CHECKING = False  # as typing's, without importing typing
+if TYPE_CHECKING:
+    from orlop.pod.model import ContainerConfig
+    from orlop.store.model import StoredImage
+
+
+def admit(pods: Pods, image: StoredImage, config: ContainerConfig) -> None:
+    """Raises PolicyRefused for the container's `image` or one that it mounts, InvalidInput (no policy).
+
+    Where everything is accepted this reads one small file.
+    """
+    policy = load(pods.config.section("image", ImageSettings).policy)
+    if policy is None:
+        return
+    from orlop.image.policy import stored
+
+    wanted = [(image, config.image_name or config.image)]
+    for mount in config.mounts:
+        if mount.image:
+            try:
+                wanted.append((pods.store.image(mount.image), mount.image))
+            except NotFound:  # told where it is mounted
+                continue
+    for found, asked in wanted:
+        kept = stored.Kept(
+            found.id,
+            pods.store.manifest_bytes(found.id),
+            pods.store.config_bytes(found.id),
+            found.layers,
+            found.names,
+            pods.store.documents(found.id),
+        )
+        stored.admit(policy, kept, asked)
