@@ -53,6 +53,7 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, words: tuple[str, ...], description: str, examples: Sequence[str] = ()) -> None:
         self.words = words
         self.examples = tuple(examples)
+        self.joined: set[str] = set()  # options whose value, if any, is joined to them by "="
         self.exit_usage = 2  # `run` and `exec` leave with 125, as podman and docker do
         super().__init__(
             prog=" ".join(("orlop", *words)),
@@ -74,6 +75,7 @@ class Parser(argparse.ArgumentParser):
 
         Raises InvalidInput.
         """
+        arguments = [f"{word}=" if word in self.joined else word for word in arguments]
         rest = next((a for a in self._actions if a.nargs == argparse.REMAINDER), None)
         first = None if rest is None else self._first_positional(arguments)
         if rest is None or first is None:
@@ -146,7 +148,8 @@ def add_globals(parser: Parser) -> None:
     add = group.add_argument
     add("--root", metavar="DIR", help="what a reboot keeps (ORLOP_ROOT; /var/lib/orlop)")
     add("--state", metavar="DIR", help="what a reboot forgets (ORLOP_STATE; /run/orlop)")
-    add("--config", metavar="FILE", help="configuration (ORLOP_CONFIG; /etc/orlop/orlop.toml)")
+    if not parser.has("--config"):
+        add("--config", metavar="FILE", help="configuration (ORLOP_CONFIG; /etc/orlop/orlop.toml)")
     add("--output", "-o", choices=("table", "json"), default="table", help="for people, or for programs")
     short = () if parser.has("-v") else ("-v",)
     add("--verbose", *short, action="store_true", help="say on standard error what is done")
@@ -220,7 +223,8 @@ def _split(arguments: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
             taken = 2 if word in _GLOBAL_VALUES else 1
             _expect_global(word)
             # Before the command `-v` is always --verbose; `run` has another -v.
-            options += ["--verbose" if word == "-v" else word, *arguments[index + 1 : index + taken]]
+            given = ["--verbose" if word == "-v" else word, *arguments[index + 1 : index + taken]]
+            options += ["=".join(given)] if word.startswith("--") else given
             index += taken
             continue
         words = ALIASES.get((*words, word), (*words, word))

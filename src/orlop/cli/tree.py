@@ -27,7 +27,9 @@ def root() -> Parser:
     nouns = _below(top, "command", "COMMAND")
     verbs: dict[str, Any] = {}
     for words, (_, summary) in COMMANDS.items():
-        aliases = [alias[-1] for alias, target in ALIASES.items() if target == words]
+        aliases = [
+            alias[-1] for alias, target in ALIASES.items() if target == words and alias[:-1] == words[:-1]
+        ]
         where = nouns
         if len(words) > 1:
             noun = words[0]

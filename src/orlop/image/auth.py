@@ -20,11 +20,11 @@ from orlop.image.reference import DEFAULT_REGISTRY, Reference
 from orlop.kit import limits
 from orlop.kit.errors import InvalidInput, NotFound, OrlopError
 from orlop.kit.files import read_bounded
-from orlop.kit.process import MINIMAL_ENV, failed, run
+from orlop.kit.process import MINIMAL_ENV, Completed, failed, run
 
-_DOCKER_HUB = ("docker.io", "index.docker.io", "registry-1.docker.io")
+DOCKER_HUB = ("docker.io", "index.docker.io", "registry-1.docker.io")
 _HELPER_TOKEN_USER = "<token>"  # noqa: S105 (the name that helpers give for an identity token)
-_AUTH_FILES = "containers-auth.json"
+AUTH_FILES = "containers-auth.json"
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ def find(
     Raises InvalidInput for a malformed file, ProcessFailed, TimedOut or NotFound for a helper that fails.
     """
     environment = os.environ if environment is None else environment
-    for helper in helpers or (_AUTH_FILES,):
-        if helper != _AUTH_FILES:
+    for helper in helpers or (AUTH_FILES,):
+        if helper != AUTH_FILES:
             found = _ask_helper(helper, reference.registry, environment)
         else:
             found = _in_files(reference, auth_file, environment)
@@ -63,7 +63,7 @@ def find(
 
 def _in_files(reference: Reference, auth_file: str, environment: Mapping[str, str]) -> Credentials | None:
     for path, required in _places(auth_file, environment):
-        document = _read(path, required=required)
+        document = read(path, required=required)
         if document is not None:
             found = _in_document(document, path, reference, environment)
             if found is not None:
@@ -88,7 +88,8 @@ def _places(auth_file: str, environment: Mapping[str, str]) -> Iterator[tuple[st
     yield os.path.join(home, ".dockercfg"), False
 
 
-def _read(path: str, *, required: bool) -> dict[str, Any] | None:
+def read(path: str, *, required: bool) -> dict[str, Any] | None:
+    """An auth.json; None where there is none. Raises InvalidInput for one that is malformed."""
     try:
         document = json.loads(read_bounded(path, limits.CONFIG_FILE_SIZE) or b"{}")
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -113,20 +114,20 @@ def _read(path: str, *, required: bool) -> dict[str, Any] | None:
 def _in_document(
     document: dict[str, Any], path: str, reference: Reference, environment: Mapping[str, str]
 ) -> Credentials | None:
-    helpers = _table(document, "credHelpers", path)
+    helpers = table(document, "credHelpers", path)
     for key in _keys(reference):
         if isinstance(helpers.get(key), str) and helpers[key]:
             return _ask_helper(helpers[key], key, environment)
     store = document.get("credsStore")
     if isinstance(store, str) and store:
-        server = _server_name(reference.registry)
+        server = server_name(reference.registry)
         found = _ask_helper(store, server, environment)
         if found is not None:
             return found
-    auths = _table(document, "auths", path)
-    normalised = {_normalised(key): value for key, value in auths.items()}
+    auths = table(document, "auths", path)
+    plain = {normalised(key): value for key, value in auths.items()}
     for key in _keys(reference):
-        entry = auths.get(key) or normalised.get(key)
+        entry = auths.get(key) or plain.get(key)
         if isinstance(entry, dict):
             found = _decode(entry, f"{path}: {key}")
             if found is not None:
@@ -134,7 +135,7 @@ def _in_document(
     return None
 
 
-def _table(document: dict[str, Any], key: str, path: str) -> dict[str, Any]:
+def table(document: dict[str, Any], key: str, path: str) -> dict[str, Any]:
     value = document.get(key)
     if value is None:
         return {}
@@ -149,10 +150,10 @@ def _keys(reference: Reference) -> Iterator[str]:
     while "/" in key:
         yield key
         key = key.rpartition("/")[0]
-    yield from _DOCKER_HUB if reference.registry == DEFAULT_REGISTRY else (key,)
+    yield from DOCKER_HUB if reference.registry == DEFAULT_REGISTRY else (key,)
 
 
-def _normalised(key: str) -> str:
+def normalised(key: str) -> str:
     """`https://index.docker.io/v1/` is `index.docker.io`: Docker writes URLs, of which the host counts."""
     for scheme in ("https://", "http://"):
         if key.startswith(scheme):
@@ -161,7 +162,8 @@ def _normalised(key: str) -> str:
     return stripped.removesuffix("/v1").removesuffix("/v2")
 
 
-def _server_name(registry: str) -> str:
+def server_name(registry: str) -> str:
+    """What credential helpers call a registry."""
     return "https://index.docker.io/v1/" if registry == DEFAULT_REGISTRY else registry
 
 
@@ -183,18 +185,19 @@ def _decode(entry: dict[str, Any], subject: str) -> Credentials | None:
     return Credentials(name, secret.rstrip("\0"))
 
 
-def _ask_helper(helper: str, server: str, environment: Mapping[str, str]) -> Credentials | None:
-    """`docker-credential-NAME get`: the server's name in, a JSON object out."""
+def call_helper(
+    helper: str, verb: str, stdin: bytes, environment: Mapping[str, str]
+) -> tuple[Completed, str]:
+    """`docker-credential-NAME VERB`: how it ended, and its program's name. Raises InvalidInput, NotFound."""
     if "/" in helper or not helper:
         raise InvalidInput(
             helper, "is not the name of a credential helper", hint="write NAME of docker-credential-NAME"
         )
     program = f"docker-credential-{helper}"
-    hint = f"run `echo {server} | {program} get` to see what is wrong"
     try:
         done = run(
-            [program, "get"],
-            stdin=server.encode(),
+            [program, verb],
+            stdin=stdin,
             env={**MINIMAL_ENV, **environment},
             timeout=limits.CREDENTIAL_HELPER_TIMEOUT,
             output_limit=limits.CONFIG_FILE_SIZE,
@@ -204,6 +207,13 @@ def _ask_helper(helper: str, server: str, environment: Mapping[str, str]) -> Cre
         raise NotFound(
             program, "no such credential helper", hint="install it, or take it out of auth.json"
         ) from error
+    return done, program
+
+
+def _ask_helper(helper: str, server: str, environment: Mapping[str, str]) -> Credentials | None:
+    """`get`: the server's name in, a JSON object out."""
+    done, program = call_helper(helper, "get", server.encode(), environment)
+    hint = f"run `echo {server} | {program} get` to see what is wrong"
     if done.status != 0:
         if b"not found" in (done.stdout + done.stderr).lower():
             return None

@@ -210,7 +210,7 @@ class Http:
                 method,
                 url,
                 headers=dict(headers),
-                body=body,
+                body=body,  # type: ignore[arg-type]  # pieces go to sendall, which takes any buffer
                 redirect=False,
                 retries=False,
                 preload_content=False,
