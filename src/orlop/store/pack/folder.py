@@ -64,14 +64,20 @@ class Packed:
 
 
 def pack(
-    folder: str, write: Write, *, times: Times, hides: Callable[[bytes], bool], tick: Callable[[], None]
+    folder: str,
+    write: Write,
+    *,
+    times: Times,
+    hides: Callable[[bytes], bool],
+    tick: Callable[[], None],
+    touch: bool = True,
 ) -> Packed:
     """Write the archive of what is below `folder` piece by piece.
 
     `hides(path)`: whether there is a folder of that path below this layer, so that an opaque mark means
-    something. Raises InvalidInput for a name that no archive of a layer can hold, LimitExceeded; OSError.
+    something. Without `touch` the folder stays as it is (a merged root, read-only). Raises InvalidInput for a name that no archive of a layer can hold, LimitExceeded; OSError.
     """
-    return _Packing(folder, write, times, hides, tick).run()
+    return _Packing(folder, write, times, hides, tick, touch=touch).run()
 
 
 class _Packing:
@@ -82,8 +88,11 @@ class _Packing:
         times: Times,
         hides: Callable[[bytes], bool],
         tick: Callable[[], None],
+        *,
+        touch: bool,
     ) -> None:
         self._root = os.fsencode(folder)
+        self._touch = touch
         self._write = write
         self._times = times
         self._hides = hides
@@ -113,7 +122,7 @@ class _Packing:
         self._below(self._root, b"")
         self._put(headers.END)
         self._flush()
-        for path, seconds in self._folders:
+        for path, seconds in self._folders if self._touch else ():
             os.utime(path, ns=(seconds * _SECOND, seconds * _SECOND))
         return Packed(self._size, self._entries, self._listing)
 
@@ -149,7 +158,7 @@ class _Packing:
             self._put(headers.header(name + b"/.wh..wh..opq", tar.REGULAR))
             self._entries += 1
             kept[_OPAQUE] = b"y"
-        elif opaque:
+        elif opaque and self._touch:
             os.removexattr(path, _OPAQUE)
         record = Record(status.st_mode, status.st_uid, status.st_gid, 0, 0, tuple(sorted(kept.items())))
         self._listing.add(_parts(name), record)
@@ -164,7 +173,8 @@ class _Packing:
                 hint="give it a name that does not begin with .wh.",
             )
         if mode == stat.S_IFSOCK:
-            os.unlink(path)
+            if self._touch:
+                os.unlink(path)
             return
         if mode == stat.S_IFCHR and status.st_rdev == 0:
             self._whiteout(path, name, last)
@@ -196,7 +206,7 @@ class _Packing:
                 device = (os.major(status.st_rdev), os.minor(status.st_rdev))
             self._entry(name, _KINDS[mode], status, xattrs, mtime=seconds, device=device)
         when = seconds * _SECOND
-        if status.st_mtime_ns != when:
+        if status.st_mtime_ns != when and self._touch:
             os.utime(path, ns=(when, when), follow_symlinks=False)
         size = status.st_size if mode == stat.S_IFREG else 0
         attributes = tuple(sorted(xattrs.items()))
@@ -225,10 +235,12 @@ class _Packing:
             if name == _OPAQUE and folder and os.getxattr(path, name) == b"y":
                 opaque = True
             elif name.startswith(_OVERLAY):
-                os.removexattr(path, name, follow_symlinks=False)
+                if self._touch:
+                    os.removexattr(path, name, follow_symlinks=False)
             elif name in _OF_THE_MACHINE:
                 with contextlib.suppress(OSError):
-                    os.removexattr(path, name, follow_symlinks=False)
+                    if self._touch:
+                        os.removexattr(path, name, follow_symlinks=False)
             else:
                 kept[name] = os.getxattr(path, name, follow_symlinks=False)
         return kept, opaque
