@@ -9,7 +9,15 @@ import pytest
 
 from orlop.kit.node import Node
 from orlop.store import overlay
+from orlop.store.model import StoreSettings
 from orlop.store.store import Store
+from tests.store.layers import view_of
+
+
+@pytest.fixture
+def kept_as() -> str:
+    """[store] layers. Modules whose tests hold for every form of layers have a fixture with parameters."""
+    return "auto"
 
 
 @pytest.fixture
@@ -19,18 +27,20 @@ def node(tmp_path: Path) -> Iterator[Node]:
     for mount in (
         *(tmp_path / "state" / "mounts").glob("*"),
         *(tmp_path / "state" / "images").glob("*/root"),
+        *(tmp_path / "state" / "layers").glob("*"),
+        *(tmp_path / "root").glob("view"),
     ):
         overlay.unmount(str(mount))
 
 
 @pytest.fixture
-def store(node: Node) -> Iterator[Store]:
-    made = Store(node)
+def store(node: Node, kept_as: str) -> Iterator[Store]:
+    made = Store(node, StoreSettings(layers=kept_as))
     yield made
     made.close()
 
 
 @pytest.fixture
-def diff(node: Node) -> Path:
-    """Where the first layer of a store lands."""
-    return Path(node.root) / "layers" / "1" / "diff"
+def diff(node: Node, kept_as: str) -> Path:
+    """Where the first layer of a store is seen, once `put_tar` has put it there."""
+    return Path(node.root) / "layers" / "1" / "diff" if kept_as == "files" else Path(view_of(node.root))

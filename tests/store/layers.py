@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import gzip
 import io
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
 from orlop.image.digest import Digest
 from orlop.image.sink import LayerRequest, Reader
 from orlop.kit.progress import QuietMeter
+from orlop.store.erofs.mounts import mount_image
 from orlop.store.store import Store
 from tests.support.images import Image, Layer
 from tests.support.records import record_of, requests_of
@@ -59,9 +61,20 @@ def put_tar(store: Store, tar: bytes, *, blob: bytes | None = None) -> bool:
         Digest.of(blob if blob is not None else tar),
         len(blob if blob is not None else tar),
     )
-    return store.ensure_layer(
+    fetched = store.ensure_layer(
         request, opener(tar if blob is None else blob), meter=QuietMeter(), tick=lambda: None
     )
+    image = store.layout.image_file("1")
+    view = view_of(store.layout.root)
+    if os.path.exists(image) and not os.path.isdir(view):
+        os.mkdir(view)
+        mount_image(image, view)
+    return fetched
+
+
+def view_of(root: str) -> str:
+    """Where `put_tar` mounts the first layer, if it is an image."""
+    return f"{root}/view"
 
 
 def gzipped(data: bytes) -> bytes:

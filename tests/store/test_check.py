@@ -19,6 +19,12 @@ from tests.support.images import Entry, hard_link, symlink, tar
 
 pytestmark = pytest.mark.host
 
+
+@pytest.fixture
+def kept_as() -> str:
+    return "files"
+
+
 NAME = "docker.io/library/ship:1"
 IMAGE = image_of(
     tar(

@@ -24,6 +24,12 @@ from tests.support.images import Entry, folder, hard_link, symlink, tar
 
 pytestmark = pytest.mark.host
 
+
+@pytest.fixture(params=["files", "erofs"])
+def kept_as(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 #: cap_net_bind_service=ep, as security.capability holds it (VFS_CAP_REVISION_2).
 CAPABILITY = struct.pack("<IIIII", 0x02000001, 1 << 10, 0, 0, 0)
 
@@ -308,7 +314,10 @@ def test_sparse_files_stay_sparse(store: Store, diff: Path, tmp_path: Path, opti
     )
     put_tar(store, archive.read_bytes())
     assert (diff / "holes").read_bytes() == (source / "holes").read_bytes()
-    assert (diff / "holes").stat().st_blocks * 512 < 2_000_000
+    with open("/proc/self/mountinfo", encoding="utf-8") as stream:
+        image = str(diff) in stream.read()  # EROFS counts no holes: its file tells
+    kept = Path(store.layout.image_file("1")) if image else diff / "holes"
+    assert kept.stat().st_blocks * 512 < 4_000_000
     assert (diff / "after").read_bytes() == b"still here"
     assert store.check().problems == ()
 

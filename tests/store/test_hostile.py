@@ -15,7 +15,10 @@ from tests.store.corpus import CORPUS, Hostile
 from tests.store.layers import put_tar
 from tests.support.images import Entry, symlink, tar
 
-BOUNDS = StoreSettings(layer_unpacked_limit=300 << 20, layer_entries_limit=1000)
+
+@pytest.fixture(params=["files", "erofs"])
+def kept_as(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 def below(path: Path) -> list[str]:
@@ -24,11 +27,15 @@ def below(path: Path) -> list[str]:
 
 @pytest.mark.host
 @pytest.mark.parametrize("hostile", CORPUS, ids=lambda hostile: hostile.name)
-def test_a_hostile_archive_is_refused_whole(hostile: Hostile, node: Node, tmp_path: Path) -> None:
+def test_a_hostile_archive_is_refused_whole(
+    hostile: Hostile, node: Node, kept_as: str, tmp_path: Path
+) -> None:
     target = tmp_path / "target"
     target.mkdir()
     (target / "kept").write_text("kept")
-    store = Store(node, BOUNDS)
+    store = Store(
+        node, StoreSettings(layer_unpacked_limit=300 << 20, layer_entries_limit=1000, layers=kept_as)
+    )
     archive = hostile.make(str(target))
     with pytest.raises((Corrupt, LimitExceeded)) as caught:
         put_tar(store, b"" if hostile.packed else archive, blob=archive)

@@ -18,6 +18,13 @@ from tests.store.layers import image_of, put
 from tests.support.images import Entry, Image, folder, tar
 
 pytestmark = pytest.mark.host
+
+
+@pytest.fixture(params=["files", "erofs"])
+def kept_as(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 BASE = 0x30000
 EXTENTS = ((0, BASE, 65536),)
 

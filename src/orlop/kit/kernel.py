@@ -59,10 +59,13 @@ _AT_FDCWD = -100
 _AT_EMPTY_PATH = 0x1000
 _AT_RECURSIVE = 0x8000
 _OPEN_TREE_CLONE = 1
+_FSCONFIG_SET_STRING = 1
 _FSCONFIG_CMD_CREATE = 6
 _MOVE_MOUNT_F_EMPTY_PATH = 0x04
 _MOVE_MOUNT_T_SYMLINKS = 0x10
 MOUNT_ATTR_RDONLY = 0x01
+MOUNT_ATTR_NOSUID = 0x02
+MOUNT_ATTR_NODEV = 0x04
 _MOUNT_ATTR_IDMAP = 0x00100000
 
 
@@ -145,13 +148,19 @@ def open_tree(path: str, *, recursive: bool = False) -> int:
     return _check(_libc.syscall(_SYS_OPEN_TREE, _AT_FDCWD, raw, ctypes.c_uint(flags)), "open_tree", raw)
 
 
-def new_mount(fstype: str) -> int:
-    """fsopen(2), fsconfig(2) and fsmount(2): a descriptor of a new file system's mount, attached nowhere."""
+def new_mount(fstype: str, *, source: str = "", attributes: int = 0) -> int:
+    """fsopen(2), fsconfig(2) and fsmount(2): a descriptor of a new file system's mount, attached nowhere.
+
+    `attributes` are MOUNT_ATTR_*; a `source` has at most 255 bytes.
+    """
     context = _check(_libc.syscall(_SYS_FSOPEN, fstype.encode(), 1), "fsopen", fstype)
     try:
+        if source:
+            name = (_SYS_FSCONFIG, context, _FSCONFIG_SET_STRING, b"source", os.fsencode(source), 0)
+            _check(_libc.syscall(*name), "fsconfig", source)
         create = (_SYS_FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0)
-        _check(_libc.syscall(*create), "fsconfig", fstype)
-        return _check(_libc.syscall(_SYS_FSMOUNT, context, 1, 0), "fsmount", fstype)
+        _check(_libc.syscall(*create), "fsconfig", source or fstype)
+        return _check(_libc.syscall(_SYS_FSMOUNT, context, 1, attributes), "fsmount", source or fstype)
     finally:
         os.close(context)
 

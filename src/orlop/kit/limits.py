@@ -193,6 +193,7 @@ SPDY_HEADERS = 64 * KIB  # one header block, unpacked
 # The CRI daemon and its operators
 COLLECT_INTERVAL = 300.0  # between two looks for what interrupted work left
 COLLECT_PATIENCE = 10.0  # a look waits so long for a moment without requests
+LAYER_MOUNTS = 1024  # EROFS layers that stay mounted; more, and those that are mounted longest go
 COLLECT_LAYER_AGE = 3600.0  # layers and blobs of an interrupted pull are kept so long for the next one
 METRICS_CONNECTIONS = 32  # at the same time
 METRICS_REQUEST = 16 * KIB  # request line and headers

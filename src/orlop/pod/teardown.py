@@ -35,6 +35,7 @@ def teardown(pods: Pods) -> None:
         _shared(pods)
         pods.network.collect(())
         pods.network.teardown()
+        pods.store.unmount_layers()
 
 
 def _shared(pods: Pods) -> None:

@@ -15,6 +15,8 @@ from orlop.kit.errors import InvalidInput
 from orlop.store import image_volumes, mapped, overlay
 from orlop.store.blobs import check as blobs
 from orlop.store.blobs.unused import old_uploads, stray
+from orlop.store.erofs import mounts as layer_mounts
+from orlop.store.erofs.verify import damage as image_damage
 from orlop.store.image_mounts import release
 from orlop.store.layout import Layout
 from orlop.store.model import CheckReport, Problem, StoreSettings
@@ -47,6 +49,7 @@ def _check(layout: Layout, database: Database, *, repair: bool) -> CheckReport:
         for image_id, container_id in mounts:
             take_away(layout, database, image_id, container_id)
         remove_leftovers(layout, database)
+        layer_mounts.release_idle(layout, database)
     return CheckReport(
         problems=tuple(problems),
         layers=_count(database, "layers"),
@@ -58,9 +61,12 @@ def _check(layout: Layout, database: Database, *, repair: bool) -> CheckReport:
 
 def _layers(layout: Layout, database: Database, *, repair: bool) -> Iterator[Problem]:
     for row in database.query(
-        "SELECT diff_id, name FROM diffs WHERE broken = 0 ORDER BY CAST(name AS INTEGER)"
+        "SELECT diff_id, name, form FROM diffs WHERE broken = 0 ORDER BY CAST(name AS INTEGER)"
     ):
-        found = damage(layout.diff(row["name"]), layout.listing(row["name"]))
+        if row["form"] == "erofs":
+            found = image_damage(layout.image_file(row["name"]), row["diff_id"])
+        else:
+            found = damage(layout.diff(row["name"]), layout.listing(row["name"]))
         if not found:
             continue
         same = "SELECT 1 FROM diffs WHERE diff_id = ? AND name = ? AND broken = 0"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
@@ -12,12 +14,17 @@ from orlop.kit.database import Database
 from orlop.store.errors import explained
 from orlop.store.layout import Layout
 from orlop.store.model import StoreSettings
+from orlop.store.unpack.listing import Listing
 from orlop.store.workspace import sweep, work_folder
 
 if TYPE_CHECKING:
+    import sqlite3
+
     from orlop.image.sink import LayerRequest, Reader
     from orlop.kit.progress import Meter
+    from orlop.store.blobs.write import BlobWriter
     from orlop.store.unpack.layer import Unpacked
+    from orlop.store.unpack.target import Target
 
 
 def ensure_layer(
@@ -32,21 +39,26 @@ def ensure_layer(
 ) -> bool:
     """See `orlop.image.sink.Sink.ensure_layer`.
 
-    Order: extract and sync below tmp/, rename to layers/<n>, sync that name, commit the row. Before the
-    commit a crash leaves a folder that no row names (tmp/ or layers/<n>), which `prune` and `check` remove.
+    Order: make and sync it below tmp/, the blob beside it; rename to layers/<n>, sync that name; rename the
+    blob and commit the rows of both. Before the commit a crash leaves a folder that no row names (tmp/ or
+    layers/<n>) or such a blob, which `prune` and `check` remove.
     """
     with locks.hold(layout.lease_lock, shared=True, tick=tick):
-        if _known(database, layer):
+        if _known(database, layer) and not _wanted(database, settings, layer):
             meter.note("already there")
             return False
         # One lock a diff: five processes and all their threads fetch it once.
         with locks.hold(layout.diff_lock(layer.diff_id), tick=tick):
-            if _known(database, layer):
+            known = _known(database, layer)
+            if known and not _wanted(database, settings, layer):
                 meter.note("already there")
                 return False
             meter.note("fetching")
             with open_blob() as reader:
-                _fetch(layout, database, settings, layer, reader, tick)
+                if known:
+                    _fetch_blob(layout, database, layer, reader, tick)
+                else:
+                    _fetch(layout, database, settings, layer, reader, tick)
             return True
 
 
@@ -64,6 +76,32 @@ def _known(database: Database, layer: LayerRequest) -> bool:
     return True
 
 
+def _wanted(database: Database, settings: StoreSettings, layer: LayerRequest) -> bool:
+    """Whether the blob has to be kept as well. One that is the tar in a layer's image needs no fetching."""
+    from orlop.store.blobs import write
+
+    if not write.wanted(database, settings, layer.blob):
+        return False
+    if layer.blob != layer.diff_id:
+        return True
+    with database.transaction() as rows:
+        there = rows.execute(
+            "SELECT name FROM diffs WHERE diff_id = ? AND form = 'erofs' AND broken = 0", (layer.diff_id,)
+        ).fetchone()
+        if there is not None:
+            _record_within(rows, layer, there[0], layer.size)
+    return there is None
+
+
+def _fetch_blob(
+    layout: Layout, database: Database, layer: LayerRequest, reader: Reader, tick: Callable[[], None]
+) -> None:
+    """The blob alone: what it unpacks to is there."""
+    from orlop.store.blobs.put import put_blob
+
+    put_blob(layout, database, layer.blob, layer.size, reader, tick)
+
+
 def _fetch(
     layout: Layout,
     database: Database,
@@ -72,23 +110,91 @@ def _fetch(
     reader: Reader,
     tick: Callable[[], None],
 ) -> None:
+    from orlop.store.blobs import write
     from orlop.store.unpack.layer import unpack  # heavy: hashlib, isal, threads
 
     sweep(layout.tmp)
-    with work_folder(layout.tmp) as work:
-        _make_diff(work)
-        done = unpack(reader, f"{work}/layer/diff", layer.diff_id, settings=settings, tick=tick)
-        _commit(layout, database, layer, f"{work}/layer", done)
+    form = chosen_form(layout, settings)
+    within = form == "erofs" and layer.blob == layer.diff_id  # the image holds the blob itself
+    keep = write.wanted(database, settings, layer.blob)
+    with contextlib.ExitStack() as stack:
+        work = stack.enter_context(work_folder(layout.tmp))
+        target = stack.enter_context(contextlib.closing(_target(form, f"{work}/layer", layer.diff_id)))
+        blob = None
+        if keep and not within:
+            blob = stack.enter_context(_blob_writer(f"{work}/blob"))
+        done = unpack(
+            reader,
+            target,
+            layer.diff_id,
+            settings=settings,
+            tick=tick,
+            keep=None if blob is None else blob.write,
+        )
+        _finish(f"{work}/layer", form, target, blob)
+        _commit(layout, database, layer, f"{work}/layer", form, done, blob, within=keep and within)
+
+
+def chosen_form(layout: Layout, settings: StoreSettings) -> str:
+    """The form of layers that come now: "files" or "erofs". Raises Unsupported where it cannot be had."""
+    if settings.layers == "files":
+        return "files"
+    from orlop.store.erofs import support
+
+    if support.mountable(layout):
+        return "erofs"
+    if settings.layers == "erofs":
+        raise support.unsupported(layout)
+    return "files"
 
 
 @explained
-def _make_diff(work: str) -> None:
-    os.makedirs(f"{work}/layer/diff", mode=0o755)
+def _target(form: str, folder: str, diff_id: str) -> Target:
+    subject = f"layer {diff_id}"
+    if form == "erofs":
+        from orlop.store.erofs.target import ErofsTarget
+
+        os.mkdir(folder, 0o700)
+        return ErofsTarget(f"{folder}/image", subject, diff_id)
+    from orlop.store.unpack.target import FileTarget
+
+    os.makedirs(f"{folder}/diff", mode=0o755)
+    return FileTarget(f"{folder}/diff", subject)
 
 
 @explained
-def _commit(layout: Layout, database: Database, layer: LayerRequest, folder: str, done: Unpacked) -> None:
-    files.write_atomic(f"{folder}/listing", done.listing.packed(), mode=0o600)
+def _blob_writer(path: str) -> BlobWriter:
+    from orlop.store.blobs.write import BlobWriter
+
+    return BlobWriter(path)
+
+
+@explained
+def _finish(folder: str, form: str, target: Target, blob: BlobWriter | None) -> None:
+    """What lies beside the layer's content is durable too."""
+    if isinstance(listing := getattr(target.writer, "listing", None), Listing):
+        files.write_atomic(f"{folder}/listing", listing.packed(), mode=0o600)
+    if form == "erofs":
+        files.sync_folder(folder)
+    if blob is not None:
+        blob.finish()
+
+
+@explained
+def _commit(
+    layout: Layout,
+    database: Database,
+    layer: LayerRequest,
+    folder: str,
+    form: str,
+    done: Unpacked,
+    blob: BlobWriter | None,
+    *,
+    within: bool,
+) -> None:
+    """The layer and its blob, in one transaction. `within`: the blob is the tar in the layer's image."""
+    from orlop.store.blobs.write import adopt
+
     with database.transaction() as rows:
         number = int(rows.execute("UPDATE counter SET next = next + 1 RETURNING next - 1").fetchall()[0][0])
     files.make_folder(layout.layers)
@@ -96,9 +202,9 @@ def _commit(layout: Layout, database: Database, layer: LayerRequest, folder: str
     files.sync_folder(layout.layers)
     with database.transaction() as rows:
         rows.execute(
-            "INSERT INTO diffs (diff_id, name, size, entries, packed, blob, opaque)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)"
-            " ON CONFLICT (diff_id) DO UPDATE SET name = excluded.name, broken = 0",  # `check` gave it up
+            "INSERT INTO diffs (diff_id, name, size, entries, packed, blob, opaque, form)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT (diff_id) DO UPDATE SET name = excluded.name, form = excluded.form, broken = 0",
             (
                 layer.diff_id,
                 str(number),
@@ -107,9 +213,22 @@ def _commit(layout: Layout, database: Database, layer: LayerRequest, folder: str
                 done.packed,
                 layer.blob,
                 done.opaque_root,
+                form,
             ),
-        )
+        )  # the conflict: `check` gave the old one up
         rows.execute(
             "INSERT OR IGNORE INTO layers (chain_id, parent, diff_id) VALUES (?, ?, ?)",
             (layer.chain_id, layer.parent, layer.diff_id),
         )
+        if blob is not None:
+            adopt(layout, rows, layer.blob, blob.path, blob.size)
+        elif within:
+            _record_within(rows, layer, str(number), done.packed)
+
+
+def _record_within(rows: sqlite3.Connection, layer: LayerRequest, name: str, size: int) -> None:
+    rows.execute(
+        "INSERT INTO blobs (digest, size, layer, added) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT (digest) DO UPDATE SET layer = excluded.layer, added = excluded.added",
+        (layer.blob, size, name, time.time()),
+    )

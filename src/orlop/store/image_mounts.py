@@ -20,10 +20,10 @@ def mount_image(layout: Layout, database: Database, name: str) -> str:
         files.make_folder(f"{base}/by")
         files.make_folder(root)
         if not overlay.is_mounted(root):
-            lower = lower_folders(database, image_id)
-            while len(lower) < 2:  # what overlayfs wants for a mount without an upper folder
-                lower.append(empty_folder(layout, second=bool(lower)))
-            overlay.mount_overlay(layout.layers, lower, root)
+            with lower_folders(layout, database, image_id) as lower:
+                while len(lower) < 2:  # what overlayfs wants for a mount without an upper folder
+                    lower.append(empty_folder(layout, second=bool(lower)))
+                overlay.mount_overlay(layout.layers, lower, root)
         files.write_atomic(f"{base}/by/{_file_name(canonical)}", b"", durable=False)
     return root
 

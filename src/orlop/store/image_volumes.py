@@ -6,7 +6,6 @@ the container's file system, as the mounts do. A reboot takes the mounts alone: 
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sqlite3
 
@@ -15,6 +14,7 @@ from orlop.kit.database import Database
 from orlop.store import images, overlay
 from orlop.store.errors import ImageUnknown
 from orlop.store.layout import Layout
+from orlop.store.mapped import release_view
 from orlop.store.rootfs import empty_folder, lower_folders
 
 #: As the KEP has it, and no devices or set-user-ID programs of somebody's image either.
@@ -32,16 +32,16 @@ def mount(layout: Layout, database: Database, container_id: str, image: str, use
         _record(database, container_id, image_id)
         if overlay.is_mounted(root):
             return root
-        lower = lower_folders(database, image_id)
-        while len(lower) < 2:  # what overlayfs wants for a mount without an upper folder
-            lower.append(empty_folder(layout, second=bool(lower)))
-        if user_namespace:
-            from orlop.store import mapped
+        with lower_folders(layout, database, image_id) as lower:
+            while len(lower) < 2:  # what overlayfs wants for a mount without an upper folder
+                lower.append(empty_folder(layout, second=bool(lower)))
+            if user_namespace:
+                from orlop.store import mapped
 
-            with mapped.view(layout, base, user_namespace) as layers:
-                overlay.mount_overlay(layers, lower, root)
-        else:
-            overlay.mount_overlay(layout.layers, lower, root)
+                with mapped.view(layout, base, lower, user_namespace) as (layers, seen):
+                    overlay.mount_overlay(layers, seen, root)
+            else:
+                overlay.mount_overlay(layout.layers, lower, root)
         kernel.mount("", root, "", kernel.MS_REMOUNT | kernel.MS_BIND | _FLAGS)
     return root
 
@@ -58,12 +58,7 @@ def release(layout: Layout, container_id: str) -> None:
     if not os.path.isdir(folder):
         return
     for name in os.listdir(folder):
-        base = f"{folder}/{name}"
-        for mounted in ("root", "layers"):
-            overlay.unmount(f"{base}/{mounted}")
-        for below in ("root", "layers", "empty", "empty2", ""):
-            with contextlib.suppress(FileNotFoundError):
-                os.rmdir(f"{base}/{below}")
+        release_view(f"{folder}/{name}")
     os.rmdir(folder)
 
 

@@ -11,6 +11,8 @@ root/tmp/<unique>/                 work under way: its owner holds a lock on the
 state/mounts/<container>           merged file systems
 state/mapped/<container>/          the root of a container in a user namespace, and what is mounted to make it
 state/volumes/<container>/<n>      images that are mounted into a container, read-only
+state/layers/<n>-<device>-<inode>  EROFS images of layers, mounted (erofs/mounts.py)
+state/erofs                        whether this kernel mounts such images (erofs/support.py)
 state/images/<hex>/{root,by/}      read-only roots of images, and the names they were mounted by
 state/locks/                       flock files: lease, layers, containers
 """
@@ -169,8 +171,12 @@ class Layout:
         self.all_rootfs = f"{node.root}/rootfs"
         self.mounts = f"{node.state}/mounts"
         self.image_mounts = f"{node.state}/images"
+        self.layer_mounts = f"{node.state}/layers"
+        self.erofs_answer = f"{node.state}/erofs"
         self.locks = f"{node.state}/locks"
         self.lease_lock = f"{self.locks}/store-lease"
+        self.layer_mounts_lock = f"{self.locks}/layer-mounts"
+        self.layer_mount_lock = f"{self.locks}/layer-mount"
 
     def layer(self, name: str) -> str:
         return f"{self.layers}/{name}"

@@ -18,14 +18,16 @@ from orlop.store.layout import Layout
 
 TYPE_CHECKING = False  # as typing's, without importing typing
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 _PASS = 0o711
 
 
 @contextlib.contextmanager
-def layers(layout: Layout, container_id: str, user_namespace: str, owner: tuple[int, int]) -> Iterator[str]:
-    """The folder of layers as the user namespace sees it, and beside it a place `root` to mount at.
+def layers(
+    layout: Layout, container_id: str, lower: Sequence[str], user_namespace: str, owner: tuple[int, int]
+) -> Iterator[tuple[str, list[str]]]:
+    """As `view`, with a place `root` beside it to mount at.
 
     The caller holds the container's lock. Raises Unsupported where the kernel or the file system cannot.
     """
@@ -35,8 +37,8 @@ def layers(layout: Layout, container_id: str, user_namespace: str, owner: tuple[
     upper = f"{layout.rootfs(container_id)}/upper"
     if not os.path.exists(f"{layout.rootfs(container_id)}/dressed"):
         os.chown(upper, *owner)
-    with view(layout, base, user_namespace) as place:
-        yield place
+    with view(layout, base, lower, user_namespace) as seen:
+        yield seen
 
 
 def folder(layout: Layout, identifier: str, owner: tuple[int, int]) -> str:
@@ -68,15 +70,27 @@ def _open_way(layout: Layout, folder: str) -> None:
 
 
 @contextlib.contextmanager
-def view(layout: Layout, base: str, user_namespace: str) -> Iterator[str]:
-    """The folder of layers through the user namespace, mounted below the folder `base` for the block."""
+def view(
+    layout: Layout, base: str, lower: Sequence[str], user_namespace: str
+) -> Iterator[tuple[str, list[str]]]:
+    """The folder of layers through the user namespace, mounted below the folder `base` for the block, and the
+    paths `lower` as they are relative to it. Layers that are mounts of their own are mounted once more, too.
+    """
     place = f"{base}/layers"
     for path in (place, layout.layers):
         os.makedirs(path, mode=0o700, exist_ok=True)
     for name in ("empty", "empty2"):  # where `rootfs.empty_folder` is, seen from the layers
         os.makedirs(f"{base}/{name}", mode=0o755, exist_ok=True)
+    seen = []
     try:
         kernel.bind_idmapped(layout.layers, place, user_namespace)
+        for number, path in enumerate(lower):
+            if path.startswith("../") and not path.startswith("../empty"):
+                mounted = f"{base}/mounted/{number}"
+                os.makedirs(mounted, mode=0o700, exist_ok=True)
+                kernel.bind_idmapped(f"{layout.layers}/{path}", mounted, user_namespace)
+                path = f"../mounted/{number}"
+            seen.append(path)
     except OSError as error:
         raise Unsupported(
             f"file system of {layout.layers}",
@@ -84,9 +98,26 @@ def view(layout: Layout, base: str, user_namespace: str) -> Iterator[str]:
             hint="use Linux 6.3 or newer and a file system with idmapped mounts (ext4, xfs, btrfs)",
         ) from error
     try:
-        yield place
+        yield place, seen
     finally:
-        overlay.unmount(place)
+        _release_layers(base)
+
+
+def _release_layers(base: str) -> None:
+    overlay.unmount(f"{base}/layers")
+    with contextlib.suppress(FileNotFoundError):
+        for number in os.listdir(f"{base}/mounted"):
+            overlay.unmount(f"{base}/mounted/{number}")
+            os.rmdir(f"{base}/mounted/{number}")
+
+
+def release_view(base: str) -> None:
+    """Take away what `view` and a mount at its `root` made, mounts first; idempotent."""
+    overlay.unmount(f"{base}/root")
+    _release_layers(base)
+    for name in ("root", "layers", "mounted", "empty", "empty2", ""):
+        with contextlib.suppress(FileNotFoundError):
+            os.rmdir(f"{base}/{name}")
 
 
 def holders(layout: Layout) -> list[str]:
@@ -98,9 +129,4 @@ def holders(layout: Layout) -> list[str]:
 
 def release(layout: Layout, container_id: str) -> None:
     """Take away what `layers` made, mounts first; idempotent. The caller holds the container's lock."""
-    base = layout.mapped(container_id)
-    for name in ("root", "layers"):
-        overlay.unmount(f"{base}/{name}")
-    for name in ("root", "layers", "empty", "empty2", ""):
-        with contextlib.suppress(FileNotFoundError):
-            os.rmdir(f"{base}/{name}")
+    release_view(layout.mapped(container_id))

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from orlop.kit import limits
+from orlop.kit.errors import InvalidInput
 from orlop.kit.value import dataclass
+
+#: "erofs": mountable images; "files": unpacked; "auto": the first where the kernel can mount it.
+FORMS = ("auto", "files", "erofs")
 
 
 @dataclass(frozen=True)
@@ -14,7 +18,12 @@ class StoreSettings:
     layer_entries_limit: int = limits.LAYER_ENTRIES
     layer_ratio_limit: int = limits.LAYER_RATIO  # unpacked : packed, once past limits.RATIO_FLOOR
     prune_wait: float = 60.0  # seconds that `store prune` waits for pulls under way
+    layers: str = "auto"  # how layers that come are kept: FORMS, docs/layers.md
     keep_blobs: bool = True  # as registries gave them, so that they can be pushed with the same digests
+
+    def __post_init__(self) -> None:
+        if self.layers not in FORMS:
+            raise InvalidInput(f"[store] layers = {self.layers}", "is no form", hint=" or ".join(FORMS))
 
 
 @dataclass(frozen=True)

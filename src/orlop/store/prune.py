@@ -10,6 +10,7 @@ from orlop.kit.database import Database
 from orlop.store import reserve
 from orlop.store.blobs import unused
 from orlop.store.blobs.unused import remove_files
+from orlop.store.erofs import mounts
 from orlop.store.image_mounts import is_image_mounted, release
 from orlop.store.layout import Layout
 from orlop.store.model import Pruned, StoreSettings
@@ -33,6 +34,7 @@ def prune(layout: Layout, database: Database, settings: StoreSettings, *, all_im
         remove_folders(layout, names)
         of_blobs = remove_files(layout, blobs)
         leftovers, of_leftovers = remove_leftovers(layout, database)
+        mounts.release_idle(layout, database)
         _remove_locks(layout)
     return Pruned(
         images=tuple(gone),
@@ -67,6 +69,7 @@ def forget_unused(database: Database, *, blob_age: float = 0.0) -> tuple[list[st
 
 def remove_folders(layout: Layout, names: list[str]) -> None:
     """The folders of diffs that are forgotten."""
+    mounts.release(layout, names)
     for name in names:
         discard(layout.tmp, layout.layer(name))
 
@@ -111,6 +114,7 @@ def _remove_stray(layout: Layout, database: Database, path: str) -> None:
                 return
             discard(layout.tmp, path)
     elif os.path.dirname(path) == layout.layers:
+        mounts.release(layout, [os.path.basename(path)])
         discard(layout.tmp, path)
 
 

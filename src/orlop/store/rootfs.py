@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from orlop.kit import locks
@@ -10,6 +11,10 @@ from orlop.kit.errors import Conflict, InvalidInput
 from orlop.store import overlay
 from orlop.store.errors import ImageUnknown, RootfsUnknown, folder_lost
 from orlop.store.layout import Layout
+
+TYPE_CHECKING = False  # as typing's, without importing typing
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")
 
@@ -65,18 +70,18 @@ def mount_rootfs(
             if overlay.is_mounted(place):
                 return place
         image_id = _image_of(database, container_id)
-        lower = lower_folders(database, image_id)
         _make_folders(layout, container_id)
-        if user_namespace:
-            from orlop.store import mapped
+        with lower_folders(layout, database, image_id) as lower:
+            if user_namespace:
+                from orlop.store import mapped
 
-            with mapped.layers(layout, container_id, user_namespace, owner) as layers:
-                _mount(layout, layers, lower, container_id, merged)
-        else:
-            if not os.path.exists(merged):
-                os.makedirs(layout.mounts, mode=0o700, exist_ok=True)
-                os.makedirs(merged, mode=0o700, exist_ok=True)
-            _mount(layout, layout.layers, lower, container_id, merged)
+                with mapped.layers(layout, container_id, lower, user_namespace, owner) as (layers, seen):
+                    _mount(layout, layers, seen, container_id, merged)
+            else:
+                if not os.path.exists(merged):
+                    os.makedirs(layout.mounts, mode=0o700, exist_ok=True)
+                    os.makedirs(merged, mode=0o700, exist_ok=True)
+                _mount(layout, layout.layers, lower, container_id, merged)
     return merged
 
 
@@ -214,22 +219,30 @@ def _discard(layout: Layout, container_id: str) -> None:
     discard(layout.tmp, layout.rootfs(container_id))
 
 
-def lower_folders(database: Database, image_id: str) -> list[str]:
+@contextlib.contextmanager
+def lower_folders(layout: Layout, database: Database, image_id: str) -> Iterator[list[str]]:
     """The diffs of an image for overlayfs: paths relative to layers/, uppermost first, each once.
 
+    They are there, mounted where they are images, until the block ends; overlayfs keeps what it has.
     overlayfs refuses a folder given twice, and of equal diffs only the uppermost can be seen anyway.
     Raises ImageUnknown.
     """
-    names: dict[str, None] = {}
+    names: dict[str, str] = {}
     rows = database.query(
-        "SELECT d.name, d.opaque FROM image_layers i JOIN layers l ON l.chain_id = i.chain_id"
+        "SELECT d.name, d.opaque, d.form FROM image_layers i JOIN layers l ON l.chain_id = i.chain_id"
         " JOIN diffs d ON d.diff_id = l.diff_id WHERE i.image_id = ? ORDER BY i.position DESC",
         (image_id,),
     )
     for row in rows:
-        names.setdefault(f"{row['name']}/diff")
+        names.setdefault(row["name"], row["form"])
         if row["opaque"]:  # the layer hides all below it
             break
     if not names and not database.query("SELECT 1 FROM images WHERE id = ?", (image_id,)):
         raise ImageUnknown(image_id, "is not in the store", hint="pull the image again")
-    return list(names)
+    if "erofs" not in names.values():
+        yield [f"{name}/diff" for name in names]
+        return
+    from orlop.store.erofs import mounts
+
+    with mounts.held(layout, list(names.items())) as lower:
+        yield lower

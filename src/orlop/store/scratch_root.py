@@ -117,7 +117,7 @@ def _folders(work: str) -> None:
 
 
 def _lower(stack: contextlib.ExitStack, layout: Layout, database: Database, image_id: str) -> list[str]:
-    return rootfs.lower_folders(database, image_id) if image_id else []
+    return stack.enter_context(rootfs.lower_folders(layout, database, image_id)) if image_id else []
 
 
 @explained

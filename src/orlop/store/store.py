@@ -20,12 +20,17 @@ if TYPE_CHECKING:
     from orlop.kit.progress import Meter
     from orlop.store.blobs.open import BlobFile
     from orlop.store.collect import Collected
+    from orlop.store.import_image import Import, Imported
     from orlop.store.repositories import Repositories
     from orlop.store.scratch_root import ScratchRoot
 
 _DEFAULTS = StoreSettings()
 
 __all__ = ["Store", "StoreSettings"]
+
+
+def _idle() -> None:
+    """The tick of who never gives up."""
 
 
 class Store:
@@ -125,7 +130,7 @@ class Store:
 
     @explained
     def put_blob(
-        self, digest: Digest, size: int, reader: Reader, *, tick: Callable[[], None] = lambda: None
+        self, digest: Digest, size: int, reader: Reader, *, tick: Callable[[], None] = _idle
     ) -> None:
         """Keep what `reader` gives, verified while it streams, durable at the end.
 
@@ -225,6 +230,28 @@ class Store:
 
         return image_mounts.unmount_image(self.layout, self._database, name)
 
+    @explained
+    def export_image(
+        self, name: str, write: Callable[[bytes | memoryview], object], *, tick: Callable[[], None] = _idle
+    ) -> int:
+        """Give `write` the image's root file system as one tar archive, piece by piece; returns its entries.
+
+        The same image gives the same bytes. Raises NotFound, Unsupported, and what `write` and `tick` raise.
+        """
+        from orlop.store.export import export_image
+
+        return export_image(self.layout, self._database, name, write, tick)
+
+    @explained
+    def import_image(
+        self, file: int, wanted: Import, *, meter: Meter | None = None, tick: Callable[[], None] = _idle
+    ) -> Imported:
+        """An image of one layer, from the archive that the descriptor `file` gives. See import_image.py."""
+        from orlop.kit.progress import QuietMeter
+        from orlop.store.import_image import import_image
+
+        return import_image(self, file, wanted, meter=meter or QuietMeter(), tick=tick)
+
     # -- container file systems --------------------------------------------------------------------------
 
     @explained
@@ -276,6 +303,13 @@ class Store:
         from orlop.store import rootfs
 
         rootfs.remove_rootfs(self.layout, self._database, container_id)
+
+    @explained
+    def unmount_layers(self) -> None:
+        """Layers that are kept as images are mounted no more; they are again when they are needed."""
+        from orlop.store.erofs import mounts
+
+        mounts.release_all(self.layout)
 
     @explained
     def rootfs_usage(self, container_id: str) -> tuple[int, int]:

@@ -1,10 +1,12 @@
-"""One layer, from its blob to a folder: four threads that hand each other large pieces.
+"""One layer, from its blob into the store: threads that hand each other large pieces.
 
     read (and verify the blob) -> inflate -> digest of the unpacked bytes
-                                          -> extract (the calling thread)
+                               |          -> write them (where they are kept as they are: EROFS)
+                               |          -> extract (the calling thread)
+                               -> keep the blob (where it is wanted)
 
-All four spend their time outside the interpreter lock. Queues are short, so that memory stays small whatever
-the network and the disk do.
+All spend their time outside the interpreter lock, but for what reads headers. Queues are short, so that
+memory stays small whatever the network and the disk do.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import contextlib
 import hashlib
 import threading
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orlop.image.digest import Digest
 from orlop.kit import limits
@@ -25,8 +27,7 @@ from orlop.store.unpack import tar
 from orlop.store.unpack.channel import Channel, Stopped
 from orlop.store.unpack.decompress import decompressed
 from orlop.store.unpack.extract import Extractor
-from orlop.store.unpack.listing import Listing
-from orlop.store.unpack.write_back import WriteBack
+from orlop.store.unpack.target import Target
 
 if TYPE_CHECKING:
     from orlop.image.sink import Reader
@@ -37,75 +38,104 @@ _QUEUED = 8  # pieces between two threads
 
 @dataclass(frozen=True)
 class Unpacked:
-    """What a layer came to: bytes and entries, packed bytes, and what `check` compares later."""
+    """What a layer came to: bytes and entries, packed bytes, and whether it hides all layers below it."""
 
     size: int
     entries: int
     packed: int
     opaque_root: bool
-    listing: Listing
 
 
 def unpack(
     reader: Reader,
-    folder: str,
+    target: Target,
     diff_id: Digest,
     *,
     settings: StoreSettings,
     tick: Callable[[], None],
+    keep: Callable[[bytes], None] | None = None,
 ) -> Unpacked:
-    """Extract the blob into the empty `folder` and verify `diff_id`; all of it is on the disk afterwards.
+    """The blob into `target`, `diff_id` verified; all of it is on the disk afterwards.
 
+    `keep` is given the blob's own bytes, in order, in a thread of its own; what it raises ends the work.
     Raises Corrupt (HostileArchive), LimitExceeded, Unavailable (the disk is full), what `reader` and `tick`
-    raise. The folder then holds rubbish, which the caller removes.
+    raise. The target then holds rubbish, which the caller removes.
     """
-    return _Unpacking(reader, folder, diff_id, settings, tick).run()
+    return _Unpacking(reader, target, diff_id, settings, tick, keep).run()
 
 
 class _Unpacking:
     def __init__(
         self,
         reader: Reader,
-        folder: str,
+        target: Target,
         diff_id: Digest,
         settings: StoreSettings,
         tick: Callable[[], None],
+        keep: Callable[[bytes], None] | None,
     ) -> None:
         self._reader = reader
-        self._folder = folder
+        self._target = target
         self._diff_id = diff_id
         self._settings = settings
         self._tick = tick
+        self._keep = keep
         self._subject = f"layer {diff_id}"
         self._packed = 0
         self._reader_failure: BaseException | None = None
+        self._side_failure: BaseException | None = None  # of `keep`, or of what writes the archive
         self._digest = hashlib.new(diff_id.algorithm)
         self._raw: Channel[bytes] = Channel(_QUEUED)
-        self._for_digest: Channel[bytes] = Channel(_QUEUED)
         self._for_extraction: Channel[bytes] = Channel(_QUEUED)
+        self._for_digest: Channel[bytes] = Channel(_QUEUED)
+        self._for_target: Channel[bytes] = Channel(_QUEUED)
+        self._for_keeping: Channel[bytes] = Channel(_QUEUED)
 
     def run(self) -> Unpacked:
+        targets: list[tuple[str, Callable[[], None]]] = [
+            ("read", self._read),
+            ("inflate", self._inflate),
+            ("digest", lambda: self._each(self._for_digest, self._digest.update)),
+        ]
+        if self._keep is not None:
+            keep = self._keep
+            targets.append(("keep", lambda: self._each(self._for_keeping, keep)))
+        if self._target.writes:
+            targets.append(("write", lambda: self._each(self._for_target, self._target.write)))
         threads = [
-            threading.Thread(target=target, name=f"unpack-{target.__name__.strip('_')}", daemon=True)
-            for target in (self._read, self._inflate, self._hash)
+            threading.Thread(target=target, name=f"unpack-{name}", daemon=True) for name, target in targets
         ]
         for thread in threads:
             thread.start()
         try:
-            done = self._extract()
+            extractor = self._extract()
             for thread in threads:
                 thread.join()
+            if self._side_failure is not None:
+                raise self._side_failure
+            self._check_digest()
+            self._target.finish()
         except BaseException as error:
-            self._for_digest.stop()
-            self._for_extraction.stop()
-            try:
-                if isinstance(error, Corrupt) and not isinstance(error, HostileArchive):
-                    self._drain()  # bytes that the network broke: the reader knows once it has read them all
-            finally:
-                self._raw.stop()
-                for thread in threads:
-                    thread.join()
+            self._stop(error, threads)
+            if isinstance(error, OSError) and error is not self._reader_failure:
+                raise _machine(error, self._subject) from error
             raise
+        return Unpacked(extractor.size, self._target.writer.count, self._packed, extractor.opaque_root)
+
+    def _stop(self, error: BaseException, threads: list[threading.Thread]) -> None:
+        """End the threads after a failure."""
+        for channel in (self._for_digest, self._for_extraction, self._for_target):
+            channel.stop()
+        try:
+            if isinstance(error, Corrupt) and not isinstance(error, HostileArchive):
+                self._drain()  # bytes that the network broke: the reader knows once it has read them all
+        finally:
+            self._raw.stop()
+            self._for_keeping.stop()
+            for thread in threads:
+                thread.join()
+
+    def _check_digest(self) -> None:
         found = f"{self._diff_id.algorithm}:{self._digest.hexdigest()}"
         if found != self._diff_id:
             raise Corrupt(
@@ -113,21 +143,23 @@ class _Unpacking:
                 f"unpacks to what has another digest, {found}",
                 hint="the image is badly built or was tampered with; pull it from where it was made",
             )
-        return done
 
     # -- threads -----------------------------------------------------------------------------------------
 
     def _read(self) -> None:
+        error: BaseException | None = None
         try:
             buffer = bytearray(_READ)
             while count := self._reader.readinto(buffer):
                 self._packed += count
-                self._raw.put(bytes(memoryview(buffer)[:count]))
-        except BaseException as error:
-            self._reader_failure = error
-            self._raw.finish(error)
-        else:
-            self._raw.finish()
+                piece = bytes(memoryview(buffer)[:count])
+                if self._keep is not None:
+                    self._for_keeping.put(piece)
+                self._raw.put(piece)
+        except BaseException as caught:
+            error = self._reader_failure = caught
+        self._raw.finish(error)
+        self._for_keeping.finish()
 
     def _inflate(self) -> None:
         error: BaseException | None = None
@@ -137,10 +169,13 @@ class _Unpacking:
                 total += len(piece)
                 self._check_bounds(total)
                 self._for_digest.put(piece)
+                if self._target.writes:
+                    self._for_target.put(piece)
                 self._for_extraction.put(piece)
         except BaseException as caught:
             error = caught
         self._for_digest.finish()
+        self._for_target.finish()
         self._for_extraction.finish(error)
 
     def _check_bounds(self, total: int) -> None:
@@ -158,41 +193,38 @@ class _Unpacking:
                 hint="raise [store] layer_ratio_limit if you trust this image",
             )
 
-    def _hash(self) -> None:
-        with contextlib.suppress(Stopped):
-            for piece in _items(self._for_digest):
-                self._digest.update(piece)
+    def _each(self, channel: Channel[bytes], take: Callable[[bytes], None]) -> None:
+        try:
+            with contextlib.suppress(Stopped):
+                for piece in _items(channel):
+                    take(piece)
+        except BaseException as error:
+            self._side_failure = error
+            channel.stop()  # whoever fills it ends, and with it the rest
+            self._for_extraction.finish(error)
 
     # -- the calling thread ------------------------------------------------------------------------------
 
-    def _extract(self) -> Unpacked:
-        write_back = WriteBack(self._folder)
-        extractor = Extractor(
-            self._folder,
+    def _extract(self) -> Extractor[Any]:
+        extractor: Extractor[Any] = Extractor(
+            self._target.writer,
             self._subject,
             unpacked_limit=self._settings.layer_unpacked_limit,
             entries_limit=self._settings.layer_entries_limit,
-            on_written=write_back.written,
         )
-        try:
-            extractor.run(tar.Archive(self._piece, self._subject))
-            while self._piece() is not None:  # what follows the archive's end is part of its digest
-                pass
-            write_back.finish()
-        except OSError as error:
-            if error is self._reader_failure:
-                raise
-            raise _machine(error, self._subject) from error
-        finally:
-            extractor.close()
-            write_back.close()
-        return Unpacked(
-            extractor.size, len(extractor.listing), self._packed, extractor.opaque_root, extractor.listing
-        )
+        extractor.run(tar.Archive(self._piece, self._subject))
+        while self._piece() is not None:  # what follows the archive's end is part of its digest
+            pass
+        return extractor
 
     def _piece(self) -> bytes | None:
         self._tick()
-        return self._for_extraction.get()
+        try:
+            return self._for_extraction.get()
+        except Stopped:
+            if self._side_failure is not None:  # the threads ended because one of them failed
+                raise self._side_failure from None
+            raise
 
     def _drain(self) -> None:
         while True:

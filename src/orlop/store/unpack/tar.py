@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
+from zlib import adler32
 
 from orlop.kit import limits
 from orlop.kit.errors import Corrupt, LimitExceeded
@@ -15,6 +16,8 @@ from orlop.store.unpack import pax
 
 BLOCK = 512
 _ZEROS = bytes(BLOCK)
+_SPACES = b" " * 8
+_MODULUS = 65521  # of Adler-32
 _OCTAL_DIGITS = frozenset(b"01234567")
 REGULAR, HARD_LINK, SYMLINK, CHAR, BLOCK_DEVICE, FOLDER, FIFO = b"0", b"1", b"2", b"3", b"4", b"5", b"6"
 _SPARSE = b"S"
@@ -56,6 +59,7 @@ class Archive:
         self._subject = subject
         self._piece = b""
         self._at = 0
+        self._before = 0  # bytes of the pieces that are used up
         self._left = 0  # of the present entry's data
         self._padding = 0
         self._global: dict[str, bytes] = {}
@@ -101,6 +105,11 @@ class Archive:
             self._at = end
             yield view
 
+    @property
+    def position(self) -> int:
+        """Bytes from the archive's beginning to what is read next: after `entry`, its stored data."""
+        return self._before + self._at
+
     def take(self, count: int) -> bytes:
         """Exactly `count` of the present entry's stored bytes."""
         if count > self._left:
@@ -125,9 +134,8 @@ class Archive:
             if expected:
                 raise self._corrupt("it ends where an entry should follow")
             return None
-        total = sum(block) - sum(block[148:156]) + 8 * 32
         recorded = self._number(block[148:156])
-        if total != recorded and _signed_sum(block) != recorded:
+        if _sum(block) != recorded % _MODULUS and _signed_sum(block) != recorded:
             raise self._corrupt("a header's checksum is wrong; this is no tar archive, or a broken one")
         return block
 
@@ -292,6 +300,7 @@ class Archive:
         piece = self._next_piece()
         if piece is None:
             raise self._corrupt("it ends in the middle of an entry")
+        self._before += len(self._piece)
         self._piece, self._at = piece, 0
 
     def _ended(self) -> bool:
@@ -299,6 +308,7 @@ class Archive:
             piece = self._next_piece()
             if piece is None:
                 return True
+            self._before += len(self._piece)
             self._piece, self._at = piece, 0
         return False
 
@@ -347,6 +357,14 @@ def _octal(field: bytes) -> int:
 
 def _rounded(size: int) -> int:
     return size + -size % BLOCK
+
+
+def _sum(block: bytes) -> int:
+    """The header's checksum (all bytes, its own field as spaces) modulo 65521, by the fastest way there is:
+    the lower half of Adler-32 is the sum of the bytes, and 1. Honest sums are below 65521.
+    """
+    low = adler32(block[156:], adler32(_SPACES, adler32(block[:148]))) & 0xFFFF
+    return (low - 1) % _MODULUS
 
 
 def _signed_sum(block: bytes) -> int:

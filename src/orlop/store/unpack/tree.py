@@ -20,7 +20,7 @@ from orlop.store.errors import HostileArchive
 _BENEATH = kernel.RESOLVE_BENEATH | kernel.RESOLVE_NO_SYMLINKS | kernel.RESOLVE_NO_MAGICLINKS
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _OPEN_FOLDERS = 128  # parents kept open: neighbours in an archive share them
-_LINKS = 40  # followed in one path, as the kernel does
+LINKS = 40  # followed in one path, as the kernel does
 
 Path = tuple[bytes, ...]
 
@@ -110,7 +110,7 @@ class Tree:
                     target = self._link_at(here, name, tuple(done))
                     if target is not None:
                         links += 1
-                        if links > _LINKS or target.startswith(b"/"):
+                        if links > LINKS or target.startswith(b"/"):
                             raise self._leaves(path)
                         pending += [part for part in reversed(target.split(b"/")) if part not in (b"", b".")]
                         continue
@@ -142,7 +142,7 @@ class Tree:
         elif mode:
             raise HostileArchive(
                 self._subject,
-                f"its archive puts something below {_shown((*above, name))}, which is no folder",
+                f"its archive puts something below {shown((*above, name))}, which is no folder",
                 hint="do not trust this image",
             )
         os.mkdir(name, 0o755, dir_fd=folder)
@@ -154,12 +154,12 @@ class Tree:
     def _leaves(self, path: Path) -> HostileArchive:
         return HostileArchive(
             self._subject,
-            f"its archive writes through a link that leaves the root: {_shown(path)}",
+            f"its archive writes through a link that leaves the root: {shown(path)}",
             hint="do not trust this image",
         )
 
 
-def _shown(path: Path) -> str:
+def shown(path: Path) -> str:
     return repr(b"/".join(path)[:200].decode(errors="backslashreplace"))
 
 

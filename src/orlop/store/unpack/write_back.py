@@ -19,6 +19,15 @@ _SYNC_FILE_RANGE_WRITE = 2
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+def start_writing(file: int, before: int, count: int) -> bool:
+    """`count` bytes went to `file` at `before`: the disk begins on parts that are complete; is one?"""
+    start, end = before // _PART, (before + count) // _PART
+    if end > start:
+        offset, length = ctypes.c_int64(start * _PART), ctypes.c_int64((end - start) * _PART)
+        _libc.sync_file_range(file, offset, length, _SYNC_FILE_RANGE_WRITE)  # a hint: may fail
+    return end > start
+
+
 class WriteBack:
     """The file system that `folder` is on. Call `finish` for success, `close` in any case."""
 
@@ -32,11 +41,9 @@ class WriteBack:
 
     def written(self, file: int, before: int, count: int) -> None:
         """`count` bytes went to `file` at `before`."""
-        start, end = before // _PART, (before + count) // _PART
-        if end > start:
-            offset, length = ctypes.c_int64(start * _PART), ctypes.c_int64((end - start) * _PART)
-            _libc.sync_file_range(file, offset, length, _SYNC_FILE_RANGE_WRITE)  # a hint: may fail
-        elif not before:
+        if start_writing(file, before, count):
+            return
+        if not before:
             self._waiting += count
             if self._waiting >= _ALL:
                 self._waiting = 0
