@@ -1,8 +1,8 @@
 """containers-storage:[[DRIVER@ROOT+RUN]]NAME: an image of podman, buildah or CRI-O, read for migration.
 
-Layers lie there unpacked; each is put together to the very tar that it was (tar_split.py), checked against its
-digest. So the manifest that is given out names uncompressed layers, and has a digest of its own where the
-image was pulled with packed ones; its config, and so the image's ID, stay what they were.
+Layers lie there unpacked; each is put together to the very tar that it was (tar_split.py) and checked. So the
+manifest that is given out names uncompressed layers, and has a digest of its own where the image was pulled
+with packed ones; its config, and so the ID, stay what they were.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import contextlib
 import os
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from orlop.image import manifest
@@ -135,6 +135,10 @@ class DirDestination:
 
     def put_blob(self, blob: Descriptor, reader: Reader, meter: Meter) -> None:
         self._staging.put_blob(blob.digest.encoded, blob, reader)
+
+    def put_stream(self, reader: Reader, meter: Meter, describe: Callable[[], tuple[Digest, int]]) -> None:
+        """destination.Streaming."""
+        self._staging.put_stream(reader, describe, lambda digest: digest.encoded)
 
     def put_manifest(self, manifest: RawManifest, *, tag: str = "") -> None:
         """What bears a `tag` beside the image (cosign's attachments) has no place here and is left out."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 
 from orlop.image import manifest
 from orlop.image.digest import Digest
@@ -64,6 +65,10 @@ class OciDestination:
 
     def put_blob(self, blob: Descriptor, reader: Reader, meter: Meter) -> None:
         self._staging.put_blob(blob_name(blob.digest), blob, reader)
+
+    def put_stream(self, reader: Reader, meter: Meter, describe: Callable[[], tuple[Digest, int]]) -> None:
+        """destination.Streaming."""
+        self._staging.put_stream(reader, describe, blob_name)
 
     def put_manifest(self, manifest: RawManifest, *, tag: str = "") -> None:
         self._turn.check()

@@ -8,14 +8,15 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+from collections.abc import Callable, Iterator
 
 from orlop.image.digest import Digest
 from orlop.image.manifest import Descriptor
 from orlop.image.sink import Reader
 from orlop.image.transport.layout.files import told
 from orlop.image.transport.layout.reading import Turn, receive
-from orlop.kit import files, locks
-from orlop.kit.errors import Conflict
+from orlop.kit import files, limits, locks
+from orlop.kit.errors import Conflict, Corrupt
 
 PREFIX = ".orlop-"
 _READABLE = 0o644
@@ -49,19 +50,25 @@ class Staging:
 
     def put_blob(self, name: str, blob: Descriptor, reader: Reader) -> None:
         """Stage what `reader` has, checked and durable, to become the file `name`. Raises Corrupt."""
-        temporary = os.path.join(self.folder, files.unique())
-        with told(self._subject):
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _READABLE)
-            try:
-                receive(blob, reader, lambda piece: write_all(descriptor, piece), self._turn)
-                os.fdatasync(descriptor)
-            except BaseException:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(temporary)
-                raise
-            finally:
-                os.close(descriptor)
+        with self._file() as (temporary, descriptor):
+            receive(blob, reader, lambda piece: write_all(descriptor, piece), self._turn)
         self._add(name, temporary)
+
+    def put_stream(
+        self, reader: Reader, describe: Callable[[], tuple[Digest, int]], name_of: Callable[[Digest], str]
+    ) -> None:
+        """The same for a blob whose digest `describe` tells once it was read."""
+        buffer = memoryview(bytearray(limits.MIB))
+        total = 0
+        with self._file() as (temporary, descriptor):
+            while count := reader.readinto(buffer):
+                self._turn.check()
+                write_all(descriptor, buffer[:count])
+                total += count
+            digest, size = describe()
+            if size != total:
+                raise Corrupt(f"blob {digest}", f"{total} bytes came of {size}", hint="copy it again")
+        self._add(name_of(digest), temporary)
 
     def put_bytes(self, name: str, data: bytes) -> None:
         temporary = os.path.join(self.folder, files.unique())
@@ -96,6 +103,22 @@ class Staging:
         if self._made:
             with contextlib.suppress(OSError):  # somebody else's files are in it
                 os.rmdir(self._path)
+
+    @contextlib.contextmanager
+    def _file(self) -> Iterator[tuple[str, int]]:
+        """A new file's path and descriptor; durable at the end, gone where the `with` block raises."""
+        temporary = os.path.join(self.folder, files.unique())
+        with told(self._subject):
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _READABLE)
+            try:
+                yield temporary, descriptor
+                os.fdatasync(descriptor)
+            except BaseException:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(temporary)
+                raise
+            finally:
+                os.close(descriptor)
 
     def _add(self, name: str, temporary: str) -> None:
         with self._lock:
