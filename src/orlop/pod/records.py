@@ -26,6 +26,8 @@ LOST = "Lost"
 LOST_EXIT_CODE = 255
 START_ERROR = "StartError"  # the reason of a container whose program cannot be executed
 START_EXIT_CODE = 128
+#: The name of a container that exists for a step of a build: it ends with the process that builds.
+BUILD_STEP = "orlop-build"
 
 MIGRATIONS = (
     """
@@ -82,8 +84,9 @@ class Records:
         """What a look at the records tells about dead processes and past boots.
 
         The boot of the last recovery ("" before the first); the IDs of objects that somebody must be at work
-        on; (pid, pid_start) of the containers that are to be removed after their end; when to ask the network
-        again to let go of what it could not (0: there is nothing).
+        on, and of locks that live builds hold ("ID.owner"); (pid, pid_start) of the containers that are to be
+        removed after their end; when to ask the network again to let go of what it could not (0: there is
+        nothing).
         """
         boot, unfinished, removing, network = self.database.query(
             "SELECT (SELECT value FROM facts WHERE name = 'boot'),"  # noqa: S608 - a constant of ours
@@ -95,9 +98,12 @@ class Records:
         found: list[tuple[int, int]] = []
         if removing:
             rows = self.database.query(
-                "SELECT pid, pid_start FROM containers WHERE remove = 1 AND state IN ('running', 'exited')"
+                "SELECT pid, pid_start, name, id FROM containers"
+                " WHERE remove = 1 AND state IN ('running', 'exited')"
             )
             found = [(row[0], row[1]) for row in rows]
+            owners = [f"{row[3]}.owner" for row in rows if row[2] == BUILD_STEP]
+            unfinished = ",".join(filter(None, (unfinished, *owners)))
         return boot or "", unfinished.split(",") if unfinished else [], found, float(network or 0)
 
     def ask_network_at(self, moment: float) -> None:

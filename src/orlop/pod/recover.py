@@ -111,9 +111,8 @@ def _finish_rows(pods: Pods, notes: _Notes) -> None:
                 finish = stop_sandbox.finish
             notes.attempt(row["id"], notes.sandboxes, partial(finish, pods, current))
     for row in pods.records.rows("containers", "remove = 1"):
-        if refresh.refreshed(pods, row)["state"] == states.EXITED and _is_free(
-            run.owner_path(pods, row["id"])
-        ):
+        over = row["name"] == states.BUILD_STEP or refresh.refreshed(pods, row)["state"] == states.EXITED
+        if over and _is_free(run.owner_path(pods, row["id"])):
             notes.attempt(
                 row["id"],
                 notes.containers,
