@@ -224,7 +224,8 @@ def _split(arguments: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
             _expect_global(word)
             # Before the command `-v` is always --verbose; `run` has another -v.
             given = ["--verbose" if word == "-v" else word, *arguments[index + 1 : index + taken]]
-            options += ["=".join(given)] if word.startswith("--") else given
+            # Joined: `image inspect` has a --config of its own, which takes nothing.
+            options += ["=".join(given)] if word == "--config" else given
             index += taken
             continue
         words = ALIASES.get((*words, word), (*words, word))
