@@ -25,22 +25,13 @@ def admit(pods: Pods, image: StoredImage, config: ContainerConfig) -> None:
     policy = load(pods.config.section("image", ImageSettings).policy)
     if policy is None:
         return
-    from orlop.image.policy import stored
+    from orlop.store.admit import admit_stored
 
-    wanted = [(image, config.image_name or config.image)]
+    admit_stored(policy, pods.store, image, config.image_name or config.image)
     for mount in config.mounts:
         if mount.image:
             try:
-                wanted.append((pods.store.image(mount.image), mount.image))
+                mounted = pods.store.image(mount.image)
             except NotFound:  # told where it is mounted
                 continue
-    for found, asked in wanted:
-        kept = stored.Kept(
-            found.id,
-            pods.store.manifest_bytes(found.id),
-            pods.store.config_bytes(found.id),
-            found.layers,
-            found.names,
-            pods.store.documents(found.id),
-        )
-        stored.admit(policy, kept, asked)
+            admit_stored(policy, pods.store, mounted, mount.image)

@@ -11,6 +11,7 @@ from orlop.cli.parser import Parser
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from orlop.image.copy.options import Copied, CopyOptions
+    from orlop.image.policy.gate import Gate
     from orlop.image.transport.locate import Location
     from orlop.image.transport.open import OpenOptions
 
@@ -29,7 +30,7 @@ transferred, and those that the destination had), `bytes` (sent, as packed)."""
 
 
 def add_arguments(parser: Parser) -> None:
-    from orlop.cli.image.sides import add_two_sides
+    from orlop.cli.image.sides import add_policy, add_two_sides
 
     add = parser.add_argument
     add("source", metavar="SOURCE", help="TRANSPORT:NAME")
@@ -45,6 +46,7 @@ def add_arguments(parser: Parser) -> None:
     add_conversions(parser)
     add("--digestfile", metavar="FILE", help="write the digest at the destination there as well")
     add("-q", "--quiet", action="store_true", help="no progress, no digest")
+    add_policy(parser)
     add_two_sides(parser)
 
 
@@ -101,7 +103,7 @@ def transfer(
     """One copy as `arguments` ask for it, with progress on a terminal."""
     from dataclasses import replace
 
-    from orlop.cli.image.sides import options, transports
+    from orlop.cli.image.sides import gate_of, options, transports
     from orlop.cli.progress import shown
     from orlop.image.copy.engine import copy
     from orlop.image.transport import locate
@@ -109,8 +111,9 @@ def transfer(
     reading = options(context, arguments, "src")
     asked = copy_options(arguments, reading)
     known = transports(context)
+    gate = gate_of(context, source, reading.settings)
     if destination.transport == locate.STORE:
-        return _into_store(context, arguments, source, destination, reading)
+        return _into_store(context, arguments, source, destination, reading, gate)
     writing = replace(options(context, arguments, "dest"), cancellation=reading.cancellation, origin=source)
     origin = known.source(source, reading)
     try:
@@ -124,6 +127,7 @@ def transfer(
                     names=(str(source), str(destination)),
                     cancellation=reading.cancellation,
                     progress=progress,
+                    gate=gate,
                 )
         finally:
             target.close()
@@ -137,6 +141,7 @@ def _into_store(
     source: Location,
     destination: Location,
     reading: OpenOptions,
+    gate: Gate | None,
 ) -> Copied:
     """The store unpacks what it is given: one platform, as it is."""
     import asyncio
@@ -163,6 +168,7 @@ def _into_store(
                 settings=reading.settings,
                 platform=next(iter(arguments.platform), None),
                 progress=progress,
+                gate=gate,
             )
         )
     return Copied(str(source), str(destination), done.digest, 1, done.fetched_layers, 0, done.bytes)

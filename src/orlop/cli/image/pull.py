@@ -36,6 +36,12 @@ def add_arguments(parser: Parser) -> None:
         help="when to ask the registry",
     )
     add("--platform", metavar="OS/ARCH[/VARIANT]", help="another than this machine's")
+    add(
+        "--signature-policy",
+        metavar="FILE",
+        default="",
+        help="instead of [image] policy and the usual policy.json",
+    )
     add("--creds", metavar="USER:PASSWORD", help="instead of those in auth.json")
     add("--authfile", metavar="FILE", default="", help="instead of the usual places (REGISTRY_AUTH_FILE)")
     add("--tls-verify", choices=("true", "false"), help="false: also plain HTTP and unknown certificates")
@@ -53,6 +59,7 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
             credentials=arguments.creds,
             auth_file=arguments.authfile,
             tls_verify=None if arguments.tls_verify is None else arguments.tls_verify == "true",
+            signature_policy=arguments.signature_policy,
             quiet=arguments.quiet,
         )
         pulled.append(done)
@@ -74,6 +81,7 @@ def pull(
     credentials: str | None = None,
     auth_file: str = "",
     tls_verify: bool | None = None,
+    signature_policy: str = "",
     quiet: bool = False,
 ) -> Pulled:
     """Fetch one image into the node's store, with progress on a terminal. `credentials` is user:password."""
@@ -84,6 +92,8 @@ def pull(
     from orlop.image.pull import pull as fetch
 
     settings = context.config.section("image", ImageSettings)
+    if signature_policy:
+        settings = ImageSettings(**{**vars(settings), "policy": signature_policy})
     with shown(quiet=quiet) as progress:
         return asyncio.run(
             fetch(

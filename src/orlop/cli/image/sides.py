@@ -10,6 +10,8 @@ from orlop.cli.parser import Parser
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from orlop.image.auth import Credentials
+    from orlop.image.policy.gate import Gate
+    from orlop.image.settings import ImageSettings
     from orlop.image.transport.locate import Location
     from orlop.image.transport.open import OpenOptions, Transports
     from orlop.image.transport.source import Source
@@ -36,6 +38,34 @@ def add_two_sides(parser: Parser) -> None:
         add(f"--{side}-tls-verify", choices=("true", "false"), help=f"--tls-verify of the {name}")
 
 
+def add_policy(parser: Parser) -> None:
+    parser.add_argument(
+        "--signature-policy",
+        metavar="FILE",
+        default="",
+        help="instead of [image] policy and the usual policy.json",
+    )
+
+
+def gate_of(context: Context, location: Location, settings: ImageSettings) -> Gate | None:
+    """What the policy wants of a source; an image of this node's store is judged here, by what it kept.
+
+    Raises PolicyRefused, InvalidInput.
+    """
+    from orlop.image.policy.gate import location_gate
+    from orlop.image.policy.load import load
+    from orlop.image.transport import locate
+
+    if location.transport != locate.STORE:
+        return location_gate(location, settings.policy)
+    policy = load(settings.policy)
+    if policy is not None:
+        from orlop.store.admit import admit_stored
+
+        admit_stored(policy, context.store, context.store.image(location.rest), location.rest)
+    return None
+
+
 def options(context: Context, arguments: argparse.Namespace, side: str = "") -> OpenOptions:
     """What was said about one side ("src", "dest"; "" where there is one). Raises InvalidInput."""
     from dataclasses import replace
@@ -54,6 +84,8 @@ def options(context: Context, arguments: argparse.Namespace, side: str = "") -> 
             raise InvalidInput("--retry-times", "is not between 0 and 100", hint="give it another number")
         values = {**vars(settings), "attempts": arguments.retry_times + 1}
         settings = ImageSettings(**values)
+    if getattr(arguments, "signature_policy", ""):
+        settings = ImageSettings(**{**vars(settings), "policy": arguments.signature_policy})
     verify = said("tls_verify")
     return replace(
         OpenOptions(),
