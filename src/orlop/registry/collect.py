@@ -9,12 +9,13 @@ from orlop.store.store import Store
 
 
 def collect(store: Store, *, grace: float = limits.REGISTRY_GRACE, untagged: bool = False) -> Unlinked:
-    """Remove uploads and blobs that nobody touched for `grace` seconds, then what the store needs no more.
+    """Remove uploads and blobs that nobody touched for `grace` seconds, then the files that nobody has.
 
-    Pushes may go on meanwhile. With `untagged` see `Repositories.unlink`.
+    Pushes may go on meanwhile. With `untagged` see `Repositories.unlink`. Raises TimedOut where pulls take
+    longer than [store] prune_wait.
     """
     repositories = store.repositories
     uploads = Uploads(store.layout, repositories).collect(min(grace, limits.UPLOAD_AGE))
     gone = repositories.unlink(grace=grace, untagged=untagged)
-    store.collect()
-    return Unlinked(blobs=gone.blobs, manifests=gone.manifests, uploads=uploads)
+    freed = repositories.free(grace=grace, timeout=store.settings.prune_wait)
+    return Unlinked(blobs=gone.blobs, manifests=gone.manifests, uploads=uploads, freed=freed)

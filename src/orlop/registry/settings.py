@@ -15,8 +15,8 @@ class RegistrySettings:
     """`listen` is HOST:PORT (port 0: any that is free) or unix:PATH.
 
     `users` names a file of htpasswd(1), `access` one of rules (access.py). `anonymous` is one of ANONYMOUS,
-    or "" for what fits the address: all on loopback where there are no users, else nothing. `sparse`: manifests
-    may name what is not there. `ready` is told the URL.
+    or "" for what fits the address: all on loopback without users, else nothing. `sparse`:
+    manifests may name what is not there. `ready` is told the URL.
     """
 
     listen: str = "127.0.0.1:5000"

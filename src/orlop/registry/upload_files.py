@@ -1,8 +1,8 @@
 """What clients have sent so far of blobs: files below the store's uploads/, one each, appended to.
 
 Nothing else is needed to go on after a restart, here or in another process: the offset is the file's size,
-its name says for which repository it is, its time when it was last touched. The digest so far is remembered by
-the process that computed it; where it is not, the file is read once more at the end.
+its name says for which repository it is, its time when it was last touched. The digest so far is remembered
+by the process that computed it; where it is not, the file is read once more at the end.
 """
 
 from __future__ import annotations

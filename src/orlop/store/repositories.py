@@ -17,6 +17,7 @@ from orlop.kit.database import Database
 from orlop.kit.errors import Conflict, NotFound
 from orlop.kit.value import dataclass, field
 from orlop.store.blobs.put import is_there
+from orlop.store.blobs.unused import forget_unused, remove_files
 from orlop.store.blobs.write import adopt
 from orlop.store.errors import explained
 from orlop.store.layout import Layout
@@ -73,11 +74,12 @@ class Condition:
 
 @dataclass(frozen=True)
 class Unlinked:
-    """What a collection took away from repositories; the store's own then frees the room."""
+    """What a collection took away: links to blobs, manifests, uploads; and bytes of files that went."""
 
     blobs: int = 0
     manifests: int = 0
     uploads: int = 0
+    freed: int = 0
 
 
 @dataclass(frozen=True)
@@ -339,6 +341,18 @@ class Repositories:
                 (cutoff,),
             ).rowcount
         return Unlinked(blobs=blobs, manifests=manifests)
+
+    @explained
+    def free(self, *, grace: float, timeout: float) -> int:
+        """Remove the files of blobs that neither a repository nor an image names; bytes that they had.
+
+        Blobs younger than `grace` seconds stay. Waits for uploads that end just now, and pulls; raises
+        TimedOut after `timeout` seconds.
+        """
+        with locks.hold(self._layout.lease_lock, timeout=timeout):
+            with self._database.transaction() as rows:
+                gone = forget_unused(rows, age=grace)
+            return remove_files(self._layout, gone)
 
 
 _LEADS = "SELECT digest FROM repository_tags WHERE repository = ?1 AND tag = ?2"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from orlop.cli.context import Context
-from orlop.cli.output import emit
+from orlop.cli.output import emit, size
 from orlop.cli.parser import Parser
 from orlop.kit import limits
 
@@ -13,7 +13,7 @@ DESCRIPTION = """Remove what the registry on this node needs no more: abandoned 
 manifest of their repository names, and the files that then nobody has. Pushes may go on meanwhile: what was
 touched within the time of grace stays. The server does the same by itself, but never removes manifests."""
 EXAMPLES = ("orlop registry gc", "orlop registry gc --untagged --grace 3600")
-JSON = """`uploads`, `manifests`, `blobs`: how many went."""
+JSON = """`uploads`, `manifests`, `blobs`: how many went; `freed` bytes."""
 
 
 def add_arguments(parser: Parser) -> None:
@@ -39,5 +39,8 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
     if context.json:
         emit(gone)
     else:
-        print(f"removed {gone.uploads} uploads, {gone.manifests} manifests, {gone.blobs} links to blobs")
+        print(
+            f"removed {gone.uploads} uploads, {gone.manifests} manifests, {gone.blobs} blobs of repositories;"
+            f" {size(gone.freed)} freed"
+        )
     return 0

@@ -9,8 +9,9 @@ from orlop.cli.context import Context
 from orlop.cli.parser import Parser
 from orlop.kit.errors import InvalidInput
 
-DESCRIPTION = """Write a user and the bcrypt hash of a password into a file for `orlop registry serve --users`,
-as htpasswd -B does. The password is asked for, or read from standard input. A server that runs takes it over."""
+DESCRIPTION = """Write a user and the bcrypt hash of a password into a file for `orlop registry serve
+--users`, as htpasswd -B does. The password is asked for, or read from standard input. A server that runs
+takes it over."""
 EXAMPLES = (
     "orlop registry passwd users ada",
     "echo secret | orlop registry passwd --stdin users ada",
