@@ -19,12 +19,18 @@ def folders() -> list[str]:
     return [f"{home}/.config/containers/certs.d", "/etc/containers/certs.d", "/etc/docker/certs.d"]
 
 
-def context_for(host: str, *, verify: bool) -> ssl.SSLContext:
-    """The TLS context for `host` ("name" or "name:port"). Raises InvalidInput for unusable files."""
+def context_for(host: str, *, verify: bool, folder: str = "") -> ssl.SSLContext:
+    """The TLS context for `host` ("name" or "name:port"); `folder` is taken instead of the usual ones.
+
+    Raises InvalidInput for unusable files.
+    """
     context = ssl.create_default_context()
     if not verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
+    if folder:
+        _load(context, folder)
+        return context
     if os.sep in host or host in ("", ".", ".."):
         return context
     name = "docker.io" if host == "registry-1.docker.io" else host
@@ -37,7 +43,10 @@ def context_for(host: str, *, verify: bool) -> ssl.SSLContext:
 
 
 def _load(context: ssl.SSLContext, folder: str) -> None:
-    names = sorted(os.listdir(folder))
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError as error:
+        raise InvalidInput(folder, f"cannot be read: {error.strerror}", hint="name a folder") from error
     for name in names:
         path = os.path.join(folder, name)
         stem, extension = os.path.splitext(path)

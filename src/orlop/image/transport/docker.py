@@ -46,7 +46,7 @@ class DockerSource:
         self._settings = settings
         self._cancellation = cancellation
         self._credentials_for = credentials_for
-        self._http = Http(settings)
+        self._http = Http(settings, endpoints[-1].certificates)
         self._lock = threading.Lock()
         self._dropped: dict[int, Exception] = {}
         self._clients = [

@@ -68,11 +68,7 @@ class DockerArchiveSource:
         self._lock = threading.Lock()
         self._files = ArchiveFiles(path, self._subject, self._turn)
         self._made: tuple[RawManifest, dict[Digest, _Blob]] | None = None
-        try:
-            self._image = _choose(self._images(), reference, self._subject)
-        except BaseException:
-            self._files.close()
-            raise
+        self._reference = reference
 
     def manifest(self, digest: Digest | None = None) -> RawManifest:
         raw, _ = self._read_image()
@@ -128,25 +124,26 @@ class DockerArchiveSource:
     def _read_image(self) -> tuple[RawManifest, dict[Digest, _Blob]]:
         with self._lock:
             if self._made is None:
-                config = self._read(self._image.config, limits.IMAGE_CONFIG_SIZE)
-                self._made = self._from_layout(config) or self._made_up(config)
+                image = _choose(self._images(), self._reference, self._subject)
+                config = self._read(image.config, limits.IMAGE_CONFIG_SIZE)
+                self._made = self._from_layout(image, config) or self._made_up(image, config)
             return self._made
 
-    def _made_up(self, data: bytes) -> tuple[RawManifest, dict[Digest, _Blob]]:
+    def _made_up(self, image: _Image, data: bytes) -> tuple[RawManifest, dict[Digest, _Blob]]:
         """A manifest of uncompressed layers, whose digests the config says."""
-        subject = f"{self._subject}: {self._image.config}"
+        subject = f"{self._subject}: {image.config}"
         config = ImageConfig.from_json(data, subject)
-        if len(config.diff_ids) != len(self._image.layers):
+        if len(config.diff_ids) != len(image.layers):
             raise Corrupt(
                 subject,
-                f"has {len(config.diff_ids)} diff_ids, {_MANIFEST} {len(self._image.layers)} layers",
+                f"has {len(config.diff_ids)} diff_ids, {_MANIFEST} {len(image.layers)} layers",
                 hint="the archive is broken where it was made: save it anew",
             )
         digest = Digest.of(data)
-        blobs = {digest: _Blob(self._image.config)}
+        blobs = {digest: _Blob(image.config)}
         layers = []
         sizes: dict[Digest, int] = {}
-        for diff_id, member in zip(config.diff_ids, self._image.layers, strict=True):
+        for diff_id, member in zip(config.diff_ids, image.layers, strict=True):
             if diff_id not in sizes:
                 blobs[diff_id], sizes[diff_id] = self._measured(member)
             layers.append({"mediaType": _LAYER_TYPE, "size": sizes[diff_id], "digest": diff_id})
@@ -176,7 +173,7 @@ class DockerArchiveSource:
         subject = f"{self._subject}: {place.member}"
         return unpacked.pieces(region.stream(), region.size, subject, self._turn)
 
-    def _from_layout(self, config: bytes) -> tuple[RawManifest, dict[Digest, _Blob]] | None:
+    def _from_layout(self, image: _Image, config: bytes) -> tuple[RawManifest, dict[Digest, _Blob]] | None:
         """The image's own manifest, where the archive is a layout too and both say the same of it."""
         if not (self._files.has(entries.LAYOUT) and self._files.has(entries.INDEX)):
             return None
@@ -190,16 +187,20 @@ class DockerArchiveSource:
             except NotFound:
                 continue
             found = manifest.parse(data, entry.media_type, self._subject)
-            if isinstance(found, Manifest) and found.config.digest == wanted and self._same_layers(found):
+            if (
+                isinstance(found, Manifest)
+                and found.config.digest == wanted
+                and self._same_layers(image, found)
+            ):
                 blobs = {blob.digest: _Blob(blob_name(blob.digest)) for blob in found.layers}
-                blobs[wanted] = _Blob(self._image.config)
+                blobs[wanted] = _Blob(image.config)
                 return RawManifest(data, found.media_type, entry.digest), blobs
         return None
 
-    def _same_layers(self, found: Manifest) -> bool:
+    def _same_layers(self, image: _Image, found: Manifest) -> bool:
         names = [blob_name(layer.digest) for layer in found.layers]
-        there = all(self._files.has(name) for name in (*names, *self._image.layers))
-        return there and [self._files.resolved(name) for name in self._image.layers] == names
+        there = all(self._files.has(name) for name in (*names, *image.layers))
+        return there and [self._files.resolved(name) for name in image.layers] == names
 
     def _document(self, digest: Digest) -> bytes:
         return checked(self._read(blob_name(digest), limits.MANIFEST_SIZE), digest, self._subject)

@@ -143,7 +143,8 @@ class Answer:
 class Http:
     """The connections of one pull, safe to use from many threads."""
 
-    def __init__(self, settings: ImageSettings) -> None:
+    def __init__(self, settings: ImageSettings, certificates: str = "") -> None:
+        self._certificates = certificates
         self._settings = settings
         self._managers: dict[tuple[str, str, bool], urllib3.PoolManager] = {}
         self._lock = threading.Lock()
@@ -239,7 +240,7 @@ class Http:
     def _new_manager(self, url: str, host: str, insecure: bool) -> urllib3.PoolManager:
         options: dict[str, Any] = {"maxsize": self._settings.parallel_blobs + 2}
         if url.startswith("https:"):
-            options["ssl_context"] = context_for(host, verify=not insecure)
+            options["ssl_context"] = context_for(host, verify=not insecure, folder=self._certificates)
         proxy = _proxy(url)
         if proxy:
             userinfo = urllib.parse.unquote(urllib.parse.urlsplit(proxy).netloc.rpartition("@")[0])

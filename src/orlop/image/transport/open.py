@@ -30,7 +30,8 @@ class OpenOptions:
 
     `credentials` (for the registry, not its mirrors) and `tls_verify` outrank auth.json and registries.conf.
     `registries` is read from the files where it is None. `origin` is, for a destination, where its blobs come
-    from: what is there already in the same registry is mounted instead of sent.
+    from: what is there already in the same registry is mounted instead of sent. `certificates` is a folder as
+    of containers-certs.d(5) for the registry itself, instead of those of its host.
     """
 
     settings: ImageSettings = _DEFAULTS
@@ -40,6 +41,7 @@ class OpenOptions:
     tls_verify: bool | None = None
     registries: RegistriesConf | None = None
     origin: Location | None = None
+    certificates: str = ""
 
     def with_origin(self, origin: Location) -> OpenOptions:
         return replace(self, origin=origin)
@@ -79,7 +81,8 @@ def endpoints(reference: Reference, options: OpenOptions) -> list[Endpoint]:
     found = []
     for place in places(reference, conf):
         insecure = place.insecure if options.tls_verify is None else not options.tls_verify
-        found.append(Endpoint(place.reference, insecure, place.mirror))
+        certificates = "" if place.mirror else options.certificates
+        found.append(Endpoint(place.reference, insecure, place.mirror, certificates))
     return found
 
 

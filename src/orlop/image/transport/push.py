@@ -42,7 +42,7 @@ class DockerDestination:
         self._reference = endpoint.reference
         self._origin = origin
         self._credentials_for = credentials_for
-        self._http = Http(settings)
+        self._http = Http(settings, endpoint.certificates)
         self._client = RegistryClient(endpoint, self._http, settings, cancellation, self._authenticator)
         self._uploads = Uploads(self._client, settings, cancellation)
         self._lock = threading.Lock()

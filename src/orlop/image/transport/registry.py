@@ -50,11 +50,15 @@ def link_next(answer: Answer) -> str:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where to fetch from: a reference as this server knows it. `insecure`: TLS unverified, or plain http."""
+    """Where to fetch from: a reference as this server knows it. `insecure`: TLS unverified, or plain http.
+
+    `certificates`: a folder as one of containers-certs.d(5), instead of those of this host.
+    """
 
     reference: Reference
     insecure: bool = False
     mirror: bool = False
+    certificates: str = ""
 
     @property
     def host(self) -> str:

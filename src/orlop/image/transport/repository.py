@@ -36,7 +36,7 @@ class Repository:
         *,
         actions: str = "pull",
     ) -> None:
-        self._http = Http(settings)
+        self._http = Http(settings, endpoint.certificates)
         self._reference = endpoint.reference
 
         def authenticator(place: Endpoint) -> Authenticator:
