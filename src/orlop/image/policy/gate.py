@@ -12,7 +12,7 @@ from orlop.image.policy.model import Reject, Requirements, SignedBy, SigstoreSig
 from orlop.image.policy.scopes import Asked
 from orlop.image.reference import Reference
 from orlop.image.signature.collect import Collector, Wanted
-from orlop.image.signature.model import MANIFEST, REFERENCE, Signature, document
+from orlop.image.signature.model import MANIFEST, REFERENCE, Signature, Verified, document
 from orlop.image.sink import Document
 from orlop.image.transport import locate
 from orlop.image.transport.locate import Location
@@ -41,6 +41,11 @@ class Gate:
         Raises PolicyRefused, InvalidInput (a key that cannot be read), LimitExceeded, and what the source
         raises.
         """
+        self.verify(source, chain)
+        return self._kept(chain, [one for raw in chain for one in self._known[raw.digest]])
+
+    def verify(self, source: Source, chain: Sequence[RawManifest]) -> tuple[Verified, ...]:
+        """What was verified, one for each requirement that wants a signature. Raises as `admit`."""
         if self._collector is None:
             name = self._asked.reference if self._asked.transport == locate.DOCKER else None
             self._collector = Collector(source, name, self._wanted)
@@ -49,9 +54,8 @@ class Gate:
             if raw.digest not in self._known:
                 self._known[raw.digest] = self._collector.of(raw.digest)
             signatures += self._known[raw.digest]
-        where = self._where
-        judge(self._requirements, where, self._asked, chain, signatures, self._collector.passed)
-        return self._kept(chain, signatures)
+        passed = self._collector.passed
+        return judge(self._requirements, self._where, self._asked, chain, signatures, passed)
 
     def _kept(self, chain: Sequence[RawManifest], signatures: list[Signature]) -> tuple[Document, ...]:
         found = [Document(MANIFEST, raw.media_type, raw.digest, raw.data) for raw in chain]
