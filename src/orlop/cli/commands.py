@@ -23,6 +23,7 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
     ("image", "pull"): ("image.pull", "Fetch images from their registries"),
     ("image", "copy"): ("image.copy", "Copy an image between registries, files and this node"),
     ("image", "push"): ("image.push", "Send an image of this node to a registry"),
+    ("image", "bootstrap"): ("image.bootstrap", "Make a Debian base image from its packages"),
     ("image", "list"): ("image.list", "List the images that are stored here"),
     ("image", "inspect"): ("image.inspect", "Print everything that is known of images"),
     ("image", "list-tags"): ("image.list_tags", "List the tags of a repository at its registry"),

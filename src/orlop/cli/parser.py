@@ -150,7 +150,8 @@ def add_globals(parser: Parser) -> None:
     add("--state", metavar="DIR", help="what a reboot forgets (ORLOP_STATE; /run/orlop)")
     if not parser.has("--config"):
         add("--config", metavar="FILE", help="configuration (ORLOP_CONFIG; /etc/orlop/orlop.toml)")
-    add("--output", "-o", choices=("table", "json"), default="table", help="for people, or for programs")
+    brief = () if parser.has("-o") else ("-o",)
+    add("--output", *brief, choices=("table", "json"), default="table", help="for people, or for programs")
     short = () if parser.has("-v") else ("-v",)
     add("--verbose", *short, action="store_true", help="say on standard error what is done")
     add("--help", "-h", action="help", help="print this and leave")

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from orlop.image.sink import Document, ImageRecord, LayerRequest, Reader
     from orlop.kit.progress import Meter
     from orlop.store.blobs.open import BlobFile
+    from orlop.store.branches import Branch
     from orlop.store.collect import Collected
+    from orlop.store.diff import Difference
+    from orlop.store.history import Step
     from orlop.store.import_image import Import, Imported
     from orlop.store.repositories import Repositories
     from orlop.store.scratch_root import ScratchRoot
@@ -251,6 +254,30 @@ class Store:
         from orlop.store.import_image import import_image
 
         return import_image(self, file, wanted, meter=meter or QuietMeter(), tick=tick)
+
+    @explained
+    def history(self, name: str) -> tuple[Step, ...]:
+        """The steps that the image was made by, as it says, the first one first. Raises NotFound."""
+        from orlop.store.history import history
+
+        return history(self._database, name)
+
+    @explained
+    def branches(self, name: str = "") -> list[Branch]:
+        """Which image stands on which, by shared layers; with `name` only what has to do with that image."""
+        from orlop.store.branches import branches
+
+        return branches(self._database, name)
+
+    @explained
+    def diff(self, name: str, other: str = "", *, tick: Callable[[], None] = _idle) -> list[Difference]:
+        """The paths in which `other` differs from the image, or the image from its layers but the last.
+
+        Raises NotFound, Unsupported.
+        """
+        from orlop.store.diff import diff
+
+        return diff(self.layout, self._database, name, other, tick)
 
     # -- container file systems --------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from orlop.image.digest import Digest
 from orlop.image.manifest import Descriptor, Manifest, parse
@@ -28,6 +28,7 @@ class StoreSource:
     def __init__(self, store: Store, name: str, cancellation: Cancellation | None = None) -> None:
         self._store = store
         self._cancellation = cancellation or Cancellation()
+        self._closed = Cancellation()
         self._held = contextlib.ExitStack()
         self._held.enter_context(store.lease())
         try:
@@ -62,7 +63,7 @@ class StoreSource:
                 return
         try:
             with self._store.open_blob(blob.digest) as opened:
-                yield _Verified(opened, blob, meter, self._cancellation)
+                yield _Verified(opened, blob, meter, self._check)
         except NotFound:
             hint = "pull the image again with [store] keep_blobs = true, then push it"
             raise self._absent(f"layer {blob.digest} as its registry had it", hint) from None
@@ -88,8 +89,12 @@ class StoreSource:
         return ()
 
     def close(self) -> None:
-        self._cancellation.cancel()
+        self._closed.cancel()
         self._held.close()
+
+    def _check(self) -> None:
+        self._cancellation.check()
+        self._closed.check()
 
     def _raw(self, data: bytes, wanted: Digest) -> RawManifest:
         found = Digest.of(data, wanted.algorithm)
@@ -109,17 +114,17 @@ class StoreSource:
 class _Verified:
     """A blob as a Reader: its end is handed out once size and digest are right."""
 
-    def __init__(self, inner: Reader, blob: Descriptor, meter: Meter, cancellation: Cancellation) -> None:
+    def __init__(self, inner: Reader, blob: Descriptor, meter: Meter, tick: Callable[[], None]) -> None:
         self._inner = inner
         self._blob = blob
         self._meter = meter
-        self._cancellation = cancellation
+        self._tick = tick
         self._hash = hashlib.new(blob.digest.algorithm)
         self._count = 0
 
     def readinto(self, buffer: bytearray | memoryview, /) -> int:
         """Raises BadBytes, Cancelled."""
-        self._cancellation.check()
+        self._tick()
         view = memoryview(buffer)
         count = self._inner.readinto(view)
         self._hash.update(view[:count])

@@ -35,7 +35,12 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
             print(identity(image.id))
         return 0
     rows = [
-        (familiar(name) if name else "<none>", identity(image.id), _created(image.created), size(image.size))
+        (
+            familiar(name) if name else "<none>",
+            identity(image.id),
+            shown_time(image.created),
+            size(image.size),
+        )
         for image in images
         for name in (image.names or ("",))
     ]
@@ -56,7 +61,7 @@ def as_json(image: StoredImage) -> dict[str, object]:
     }
 
 
-def _created(stamp: str) -> str:
+def shown_time(stamp: str) -> str:
     """RFC 3339 -> `3 days ago`; images say anything, so what is no time is shown as it is."""
     if not stamp:
         return "unknown"

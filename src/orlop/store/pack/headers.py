@@ -5,7 +5,7 @@ Times are whole seconds and names of users and groups are empty, so that two mac
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from orlop.store.unpack import tar
 
@@ -28,9 +28,13 @@ def header(
     link: bytes = b"",
     device: tuple[int, int] = (0, 0),
     xattrs: Mapping[str, bytes] | None = None,
+    more: Iterable[tuple[bytes, bytes]] = (),
 ) -> bytes:
-    """The blocks before an entry's content; `mtime` in seconds since the epoch."""
-    records = []
+    """The blocks before an entry's content; `mtime` in seconds since the epoch.
+
+    `more` are PAX records of the caller's own, in the order in which they shall stand.
+    """
+    records = [_record(key, value) for key, value in more]
     if len(name) > _NAME:
         records.append(_record(b"path", name))
     if len(link) > _NAME:
