@@ -49,7 +49,7 @@ def is_archive(stream: Readable, subject: str) -> bool:
                 break
         waiting = [b"".join(seen)]
         if len(waiting[0]) < _HEAD or waiting[0][:_HEAD] == bytes(_HEAD):
-            return len(waiting[0]) >= 2 * _HEAD and not waiting[0].strip(b"\0")
+            return _looks_like_tar(waiting[0])
         head = waiting[0]
 
         def next_piece() -> bytes | None:
@@ -63,7 +63,7 @@ def is_archive(stream: Readable, subject: str) -> bool:
 
 def _looks_like_tar(head: bytes) -> bool:
     """By the magic of POSIX and GNU: then what is wrong with the rest is an error, no mere file."""
-    return len(head) >= _HEAD and head[257:262] == b"ustar"
+    return head[257:262] == b"ustar"
 
 
 def unpack(

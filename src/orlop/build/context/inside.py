@@ -90,9 +90,15 @@ def resolve(
                 pending += parts_of(target)[::-1]
                 continue
             if last and not stat.S_ISDIR(mode):
+                _check_folder(must_be_folder, label, (*stack.names, name))
                 return (*stack.names, name)
             stack.down(name, label)
         return tuple(stack.names)
+
+
+def _check_folder(wanted: bool, label: str, real: Parts) -> None:
+    if wanted:
+        raise InvalidInput(f"{label}: /{'/'.join(real)}", "is no folder", hint="see what lies there")
 
 
 class _Stack:
