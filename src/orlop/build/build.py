@@ -19,7 +19,7 @@ from orlop.build.context.tree import Tree
 from orlop.build.document import Document, manifest, moment
 from orlop.build.errors import refused
 from orlop.build.keys import Found, Keys, key
-from orlop.build.model import Built, Images, LayerOf, Options, RemoteCache, Report, Silent
+from orlop.build.model import Built, CachedStep, Images, LayerOf, Options, RemoteCache, Report, Silent
 from orlop.build.run import Runner
 from orlop.build.stage import StageBuild
 from orlop.build.state import State, layers_of
@@ -93,7 +93,7 @@ class Build:
         self._failure: BaseException | None = None
         self._steps = 0
         self._cached = 0
-        self._keys: dict[str, str] = {}
+        self._done: list[CachedStep] = []
 
     def run(self, tree: Tree, parsed: model.Containerfile, folder: str) -> Built:
         self.parsed, self._tree, self._folder = parsed, tree, folder
@@ -283,7 +283,7 @@ class Build:
     def remember(self, keys: Keys, image_id: str, found: Found) -> None:
         """The step's keys lead to the image from now on."""
         with self._lock:
-            self._keys.update(dict.fromkeys(keys.exact, image_id))
+            self._done.append(CachedStep(tuple(keys.all), found.layer, found.created))
         wanted = list(keys.exact)
         if keys.link and found.layer is not None:
             wanted.append(keys.link)
@@ -315,11 +315,11 @@ class Build:
             for name in names:
                 self.store.tag(known, name)
             stored = self.store.image(known)
-            return Built(known, stored.digest, names, self._steps, self._cached, self._keys)
+            return Built(known, stored.digest, names, self._steps, self._cached, tuple(self._done))
         config = document.config(document.history[-1]["created"] if document.history else self.created)
         record = self._put(config, state.layers, options.annotations, names)
         self.store.remember_step([whole], record.id)
-        return Built(record.id, record.digest, names, self._steps, self._cached, self._keys)
+        return Built(record.id, record.digest, names, self._steps, self._cached, tuple(self._done))
 
     def _put(
         self,

@@ -83,9 +83,10 @@ class Images(Protocol):
 
 
 class RemoteStep(Protocol):
-    """A step of an imported cache."""
+    """A step of an imported cache; `created` as a history has it."""
 
-    created: str
+    @property
+    def created(self) -> str: ...
 
     def bring(self, parent: str | None) -> LayerOf | None:
         """Its layer, in the store now on the chain `parent`; None where the step made none."""
@@ -110,13 +111,22 @@ class LayerOf:
 
 
 @dataclass(frozen=True)
+class CachedStep:
+    """A step by its keys; `layer` is None where it changed nothing."""
+
+    keys: tuple[str, ...]
+    layer: LayerOf | None
+    created: str
+
+
+@dataclass(frozen=True)
 class Built:
     """`id` is the image's, `digest` its manifest's. `steps` counts those that could be cached, `cached` those
-    that were; `keys` are the steps' cache keys with the images that they led to, for an export."""
+    that were; `done` is what each came to, for an export of the cache."""
 
     id: str
     digest: str
     names: tuple[str, ...]
     steps: int
     cached: int
-    keys: Mapping[str, str] = field(default_factory=dict)
+    done: tuple[CachedStep, ...] = ()

@@ -73,7 +73,12 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
 
     class Bases:
         def base(self, name: str, platform: str) -> str:
-            return context.store.image(present(context, name, arguments.pull, platform or None)).id
+            from orlop.build.bootstrap import or_bootstrapped
+
+            def fetch() -> str:
+                return context.store.image(present(context, name, arguments.pull, platform or None)).id
+
+            return or_bootstrapped(context.store, name, platform, fetch, report.note)
 
     report = Shown(quiet=arguments.quiet)
     remote = None
@@ -87,11 +92,14 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
         if arguments.quiet and error.output:
             sys.stderr.write(error.output)
         raise
+    finally:
+        if remote is not None:
+            remote.close()
     if arguments.cache_to:
         from orlop.build.remote_cache import export
 
         report.note(f"exporting the cache to {arguments.cache_to}")
-        export(context.store, arguments.cache_to, built.keys)
+        export(context.store, arguments.cache_to, built.done, note=report.note)
     _deliver(context, arguments, built)
     return 0
 
