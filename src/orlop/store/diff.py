@@ -78,7 +78,7 @@ class _Comparison:
         self._old = old
         self._new = new
         self._tick = tick
-        self._buffers = bytearray(_PIECE), bytearray(_PIECE)
+        self._buffers = memoryview(bytearray(_PIECE)), memoryview(bytearray(_PIECE))
 
     def run(self) -> Iterator[Difference]:
         pending = [(b"", True, True)]
@@ -147,7 +147,7 @@ class _Comparison:
             for folder in (old, new):
                 files.append(os.open(name, _FILE, dir_fd=folder))
                 stack.callback(os.close, files[-1])
-            first, second = map(memoryview, self._buffers)
+            first, second = self._buffers
             at = 0
             while at < before:
                 self._tick()

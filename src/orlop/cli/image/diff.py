@@ -12,8 +12,8 @@ DESCRIPTION = """From IMAGE to OTHER; without OTHER, what IMAGE's uppermost laye
 added, C changed, D deleted. Contents are compared byte by byte; times of folders do not count."""
 EXAMPLES = ("orlop image diff debian:12 debian:13", "orlop image diff busybox")
 JSON = """a list of objects, by path: `path`, `change` ("added", "changed", "deleted"), `kind` ("file",
-"folder", "link", "device", "pipe", "socket"), `size` and `before` (bytes of files, now and before), `what` (of
-what changed: "kind", "content", "mode", "owner", "time", "attributes", "target", "device")."""
+"folder", "link", "device", "pipe", "socket"), `size` and `before` (bytes of files, now and before), `what`
+(of what changed: "kind", "content", "mode", "owner", "time", "attributes", "target", "device")."""
 
 
 def add_arguments(parser: Parser) -> None:

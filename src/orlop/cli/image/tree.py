@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from orlop.store.branches import Branch
 
 DESCRIPTION = """Layers that always come together are one line: the uppermost one's ID, how many they are,
-their unpacked size, and the images that end there. With an image, only what it stands on and what stands on it."""
+their unpacked size, and the images that end there. With an image, only what it stands on and what stands on
+it."""
 EXAMPLES = ("orlop image tree", "orlop image tree busybox", "orlop image tree --output json")
 JSON = """a list of objects: `layers` (chain IDs, lowest first), `size` (bytes, unpacked), `images` (each `id`
 and `names`), `above` (the same again)."""

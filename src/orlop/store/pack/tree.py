@@ -1,8 +1,8 @@
 """A whole root file system as one archive: what `orlop image export` writes. Reads only.
 
-POSIX pax. Order: a folder, what is in it and is no folder, by name, then each folder in it with all below. The
-same root gives the same bytes. Hard links stay links, holes stay holes (GNU's sparse format 1.0, where they
-save something), times keep their nanoseconds.
+POSIX pax. Order: a folder, what is in it and is no folder, by name, then each folder in it with all below.
+The same root gives the same bytes. Hard links stay links, holes stay holes (GNU's sparse format 1.0, where
+they save something), times keep their nanoseconds.
 """
 
 from __future__ import annotations
