@@ -34,6 +34,6 @@ def remember(database: Database, keys: list[str], image_id: str) -> None:
         )
 
 
-def is_cached(database: Database, image_id: str) -> bool:
-    """Whether an entry leads to the image."""
-    return bool(database.query("SELECT 1 FROM build_cache WHERE image_id = ? LIMIT 1", (image_id,)))
+def images_of_steps(database: Database) -> frozenset[str]:
+    """The IDs of the images that entries lead to."""
+    return frozenset(row[0] for row in database.query("SELECT DISTINCT image_id FROM build_cache"))

@@ -7,6 +7,7 @@ import os
 import sqlite3
 
 from orlop.kit.database import Database
+from orlop.store import run_caches
 from orlop.store.layout import Layout
 from orlop.store.model import Usage, UsageRow
 from orlop.store.rootfs import tree_usage
@@ -30,11 +31,15 @@ def df(layout: Layout, database: Database) -> Usage:
     )[0][0]
     content = database.query("SELECT COALESCE(SUM(size), 0) FROM diffs")[0][0]
     blobs = _blobs(database)
-    others = [*blobs, *_uploads(layout), *_documents(database), *containers]
+    caches = [
+        UsageRow("cache", name, "RUN --mount", used, 0, used, in_use=False)
+        for name, used in run_caches.listed(layout)
+    ]
+    others = [*blobs, *_uploads(layout), *_documents(database), *containers, *caches]
     return Usage(
         rows=(*images, *layers, *others),
         total=content + sum(row.size for row in others),
-        reclaimable=content - held + sum(row.size for row in blobs if not row.in_use),
+        reclaimable=content - held + sum(row.size for row in (*blobs, *caches) if not row.in_use),
     )
 
 

@@ -7,7 +7,7 @@ import time
 
 from orlop.kit import files, limits, locks
 from orlop.kit.database import Database
-from orlop.store import reserve
+from orlop.store import reserve, run_caches
 from orlop.store.blobs import unused
 from orlop.store.blobs.unused import remove_files
 from orlop.store.erofs import mounts
@@ -35,6 +35,7 @@ def prune(layout: Layout, database: Database, settings: StoreSettings, *, all_im
         of_blobs = remove_files(layout, blobs)
         leftovers, of_leftovers = remove_leftovers(layout, database)
         mounts.release_idle(layout, database)
+        of_leftovers += run_caches.prune(layout, everything=all_images)
         _remove_locks(layout)
     return Pruned(
         images=tuple(gone),

@@ -389,6 +389,13 @@ class Store:
 
         build_cache.remember(self._database, keys, image_id)
 
+    @explained
+    def step_images(self) -> frozenset[str]:
+        """The IDs of images that steps of builds lead to; those without a name are there for that alone."""
+        from orlop.store import build_cache
+
+        return build_cache.images_of_steps(self._database)
+
     # -- the whole ---------------------------------------------------------------------------------------
 
     @property

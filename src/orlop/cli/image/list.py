@@ -21,11 +21,15 @@ or null), `layers` (chain IDs, lowest first)."""
 
 def add_arguments(parser: Parser) -> None:
     parser.add_argument("-q", "--quiet", action="store_true", help="print IDs only")
+    parser.add_argument("-a", "--all", action="store_true", help="steps of builds, too")
     parser.add_argument("--no-trunc", action="store_true", help="print whole IDs")
 
 
 def run(context: Context, arguments: argparse.Namespace) -> int:
     images = context.store.images()
+    if not arguments.all:
+        steps = context.store.step_images()
+        images = [image for image in images if image.names or image.id not in steps]
     if context.json:
         emit([as_json(image) for image in images])
         return 0
