@@ -12,7 +12,7 @@ import json
 import struct
 import tarfile
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from isal import isal_zlib
@@ -32,6 +32,7 @@ class Entry:
     mode: int
     size: int
     link: str
+    mtime: int
     parts: tuple[tuple[int, int, str], ...] = ()
 
 
@@ -47,6 +48,7 @@ def pack(source: Path) -> bytes:
                 "mode": member.mode,
                 "size": member.size,
                 "linkName": member.linkname,
+                "modtime": int(member.mtime),
                 "offset": len(out),
             }
             content = archive.extractfile(member) if member.isreg() else None
@@ -116,10 +118,10 @@ def table(packed: bytes, start: int) -> list[Entry]:
         part = (row["offset"], following - row["offset"], row["chunkDigest"])
         if row["type"] == "chunk":
             old = entries[row["name"]]
-            entries[row["name"]] = Entry(old.name, old.kind, old.mode, old.size, old.link, (*old.parts, part))
+            entries[row["name"]] = replace(old, parts=(*old.parts, part))
         else:
             entries[row["name"]] = Entry(
-                row["name"], row["type"], row["mode"], row["size"], row["linkName"], (part,)
+                row["name"], row["type"], row["mode"], row["size"], row["linkName"], row["modtime"], (part,)
             )
     return list(entries.values())
 

@@ -7,7 +7,8 @@ import contextlib
 import threading
 from collections.abc import Iterator
 
-_PIECE = 16 << 10
+_PIECE = 64 << 10
+_AHEAD = 0.005  # seconds; the loop cannot sleep much shorter
 
 
 class Link:
@@ -42,7 +43,8 @@ class Link:
             if paced:
                 self.passed += len(data)
                 self._free = max(self._free, loop.time()) + len(data) / self._rate
-                await asyncio.sleep(self._free - loop.time())
+                if (ahead := self._free - loop.time()) > _AHEAD:
+                    await asyncio.sleep(ahead)
             else:
                 await asyncio.sleep(self._delay)  # a request's way there and its answer's way back
             writer.write(data)

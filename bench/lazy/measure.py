@@ -187,10 +187,10 @@ def _by_parts(address: str, layer: _Layer, opened: set[str], folder: Path, argv:
                 if run[0] <= offset < run[0] + run[1]:
                     piece = estargz.content(data[offset - run[0] : offset - run[0] + length], digest)
                     path = root / entry.name
-                    with open(path, "r+b" if path.exists() else "wb") as stream:
+                    with open(path, "r+b") as stream:
                         stream.seek(number * (4 << 20))
                         stream.write(piece)
-                    path.chmod(entry.mode)
+                    os.utime(path, (entry.mtime, entry.mtime))
         _chrooted(root, argv)
     finally:
         kernel.umount(str(root), kernel.MNT_DETACH)
@@ -199,13 +199,20 @@ def _by_parts(address: str, layer: _Layer, opened: set[str], folder: Path, argv:
 
 
 def _skeleton(entries: Sequence[estargz.Entry], root: Path) -> None:
-    """Folders and links: they are in the table."""
+    """All names with sizes and times, as the table has them: a mount would show them without their bytes."""
     for entry in entries:
         path = root / entry.name
         if entry.kind == "dir":
             path.mkdir(parents=True, exist_ok=True)
         elif entry.kind == "symlink":
             path.symlink_to(entry.link)
+        elif entry.kind == "reg":
+            with open(path, "wb") as stream:
+                stream.truncate(entry.size)
+            path.chmod(entry.mode)
+            os.utime(path, (entry.mtime, entry.mtime))
+        elif entry.kind == "hardlink":
+            path.hardlink_to(root / entry.link)
 
 
 def _runs(parts: Sequence[tuple[int, int, str]]) -> list[tuple[int, int]]:
