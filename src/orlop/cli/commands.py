@@ -22,6 +22,7 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
     ("build",): ("build", "Build an image from a Containerfile"),
     ("image", "pull"): ("image.pull", "Fetch images from their registries"),
     ("image", "copy"): ("image.copy", "Copy an image between registries, files and this node"),
+    ("image", "sync"): ("image.sync", "Copy many images between registries, folders and layouts"),
     ("image", "push"): ("image.push", "Send an image of this node to a registry"),
     ("image", "bootstrap"): ("image.bootstrap", "Make a Debian base image from its packages"),
     ("image", "list"): ("image.list", "List the images that are stored here"),

@@ -91,7 +91,12 @@ def walk(index: Index, read: Reading, subject: str) -> Iterator[Descriptor]:
 
 def is_attachment(entry: Descriptor) -> bool:
     """By its name or type: a signature, an attestation, a list of referrers."""
-    return bool(entry.artifact_type or _ATTACHED.fullmatch(entry.annotations.get(NAME, "")))
+    return bool(entry.artifact_type) or is_attachment_name(entry.annotations.get(NAME, ""))
+
+
+def is_attachment_name(name: str) -> bool:
+    """cosign's tags, and those of lists of referrers (distribution-spec 1.1, "Referrers Tag Schema")."""
+    return _ATTACHED.fullmatch(name) is not None
 
 
 def _named(index: Index, name: str) -> list[Descriptor]:
