@@ -226,16 +226,25 @@ class Lexer:
         pattern, _ = self._until("/", raw_escapes=True)
         replacement, _ = self._until("}", raw_escapes=True)
         value = self._variables.get(name)
-        if value is None:
-            return f"${{{name}/{pattern}/{replacement}}}" if self._keep_unset else ""
+        if value is None and self._keep_unset:
+            return f"${{{name}/{pattern}/{replacement}}}"
+        value = value or ""
         expression = _expression(self._tokens(pattern), greedy=True)
         self._bounded(value)
         found = re.compile(expression)
-        if value and len(value) * len(replacement) > limits.EXPANDED_SIZE:
+        if (len(value) + 1) * len(replacement) > limits.EXPANDED_SIZE:
             raise LimitExceeded(
                 _shown(self._text), "would grow beyond all bounds", hint="use a shorter replacement"
             )
-        return found.sub(lambda _: replacement, value, count=0 if every else 1)
+        end = -1
+
+        def replaced(match: re.Match[str]) -> str:
+            nonlocal end
+            abuts = match.start() == match.end() == end  # nothing, right behind what was replaced
+            end = match.end()
+            return "" if abuts else replacement
+
+        return found.sub(replaced, value, count=0 if every else 1)
 
     def _trimmed(self, value: str, pattern: str, is_suffix: bool, greedy: bool) -> str:
         tokens = self._tokens(pattern)

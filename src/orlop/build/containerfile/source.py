@@ -77,9 +77,7 @@ class Source:
             self.warnings.append(
                 Warned(place, "an empty line within an instruction", "remove it, or make it a comment")
             )
-        text = "".join(parts)
-        if trim(text):  # a lone continuation mark says nothing
-            self._add(text, first)
+        self._add("".join(parts), first)
 
     def _add(self, text: str, first: int) -> None:
         place = Place(self._name, first, self._at)
