@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import cri, deployment, pull, run
+from bench import copy, cri, deployment, pull, run
 from bench.measure import Timing
 from bench.peers import CONTAINERD_VERSION
 from orlop.kit import process
@@ -19,7 +19,7 @@ from tools import machine
 from tools.builds.table import PROGRAMS
 
 _PAGE = Path("docs/benchmarks.md")
-_WHAT = ["run", "pull", "cri", "deployment"]
+_WHAT = ["run", "pull", "copy", "cri", "deployment"]
 _BEGIN, _END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 
@@ -40,6 +40,8 @@ def main() -> int:
                 lines += _tables(run.measure(Path(folder, "run"), rounds=arguments.rounds), unit=1000)
             if "pull" in what:
                 lines += _tables(pull.measure(Path(folder, "pull"), rounds=few), unit=1)
+            if "copy" in what:
+                lines += _tables(copy.measure(Path(folder, "copy"), rounds=few), unit=1)
             if "cri" in what:
                 lines += cri.measure(Path(folder, "cri"), rounds=arguments.rounds)
             if "deployment" in what:
@@ -62,19 +64,22 @@ def _tables(found: dict[str, list[Timing]], *, unit: int) -> list[str]:
     lines = []
     for title, timings in found.items():
         name = "ms" if unit == 1000 else "s"
-        peers = [timing for timing in timings if timing.name != "orlop"]
+        peers = [timing for timing in timings if timing.name != "orlop" and "nothing" not in timing.name]
         fastest = min((timing.median for timing in peers), default=0.0)
         ours = title != "floor"
         lines += [
             "",
             f"### {title}",
             "",
-            f"| | median {name} | best {name} |" + (" to the fastest peer |" if ours else ""),
+            f"| | median {name} | best {name} |"
+            + (" to the fastest peer |" if ours else "")
+            + (" peak MB |" if timings[0].memory else ""),
         ]
-        lines.append("|---|---:|---:|" + ("---:|" if ours else ""))
+        lines.append("|---|---:|---:|" + ("---:|" if ours else "") + ("---:|" if timings[0].memory else ""))
         for timing in timings:
             row = f"| {timing.name} | {timing.median * unit:.1f} | {timing.best * unit:.1f} |"
-            lines.append(row + (f" {timing.median / fastest:.2f} |" if ours else ""))
+            row += f" {timing.median / fastest:.2f} |" if ours else ""
+            lines.append(row + (f" {timing.memory / 1e6:.0f} |" if timing.memory else ""))
     return lines
 
 
