@@ -25,6 +25,11 @@ from orlop.store.verify_diff import damage
 from orlop.store.workspace import dead
 
 _NAMED = 5  # damaged files of one layer that a report names
+_IMAGES = "SELECT i.image_id FROM image_layers i JOIN layers l ON l.chain_id = i.chain_id WHERE l.diff_id = ?"
+_REPOSITORIES = (
+    "SELECT r.repository FROM repository_blobs r JOIN blobs b ON b.digest = r.digest"
+    " JOIN diffs d ON d.name = b.layer WHERE d.diff_id = ?"
+)
 
 
 def check(layout: Layout, database: Database, settings: StoreSettings, *, repair: bool) -> CheckReport:
@@ -74,6 +79,7 @@ def _layers(layout: Layout, database: Database, *, repair: bool) -> Iterator[Pro
             continue  # removed by another process while we looked
         more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
         cause = "; ".join(found[:_NAMED]) + more
+        cause += blobs.owners(database, images=_IMAGES, repositories=_REPOSITORIES, value=row["diff_id"])
         if repair:
             cause += _give_up(database, row["diff_id"])
         yield Problem(f"layer {row['diff_id']}", cause, repaired=repair)

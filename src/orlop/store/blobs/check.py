@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 
 from orlop.image.digest import Digest
@@ -16,6 +17,8 @@ from orlop.store.model import Problem
 
 _PIECE = 1 * limits.MIB
 _NAMED = 5  # images and repositories that a problem names
+_IMAGES = "SELECT image_id FROM image_blobs WHERE digest = ?"
+_REPOSITORIES = "SELECT repository FROM repository_blobs WHERE digest = ?"
 
 
 def problems(layout: Layout, database: Database, *, repair: bool) -> Iterator[Problem]:
@@ -23,13 +26,15 @@ def problems(layout: Layout, database: Database, *, repair: bool) -> Iterator[Pr
 
     A repair (the caller holds the lease alone) forgets a damaged one: the next pull or push brings it again.
     """
-    for row in database.query("SELECT digest, added FROM blobs ORDER BY added, digest"):
+    # The tar within a layer's file was read with the layer, where that is still one.
+    own = "layer = '' OR layer NOT IN (SELECT name FROM diffs)"
+    for row in database.query(f"SELECT digest, added FROM blobs WHERE {own} ORDER BY added, digest"):  # noqa: S608
         digest = row["digest"]
         cause = _damage(layout, database, digest)
         same = "SELECT 1 FROM blobs WHERE digest = ? AND added = ?"
         if not cause or not database.query(same, (digest, row["added"])):
             continue  # whole, or removed by another process while we looked
-        cause += _owners(database, digest)
+        cause += owners(database, images=_IMAGES, repositories=_REPOSITORIES, value=digest)
         if repair:
             _forget(layout, database, digest)
             cause += "; removed: pull or push it again"
@@ -52,8 +57,9 @@ def _damage(layout: Layout, database: Database, digest: str) -> str:
             while count := blob.readinto(buffer):
                 hasher.update(view[:count])
                 total += count
-            if total != blob.size:
-                return f"has {total} bytes, not {blob.size}"
+            found = total if blob.offset else os.fstat(blob.fileno()).st_size
+            if total != blob.size or found != blob.size:
+                return f"has {found} bytes, not {blob.size}"
     except NotFound:
         return "its file is absent"
     except OSError as error:
@@ -63,19 +69,15 @@ def _damage(layout: Layout, database: Database, digest: str) -> str:
     return "" if hasher.hexdigest() == Digest(digest).encoded else "has another content"
 
 
-def _owners(database: Database, digest: str) -> str:
-    images = [
-        row[0]
-        for row in database.query(
-            "SELECT COALESCE((SELECT MIN(name) FROM names n WHERE n.image_id = b.image_id), b.image_id)"
-            " FROM image_blobs b WHERE b.digest = ? ORDER BY 1",
-            (digest,),
-        )
-    ]
-    query = "SELECT repository FROM repository_blobs WHERE digest = ? ORDER BY 1"
-    repositories = [row[0] for row in database.query(query, (digest,))]
+def owners(database: Database, *, images: str, repositories: str, value: str) -> str:
+    """Whose it is, in words: each query gives image IDs, or repositories, for `value`."""
+    name = "COALESCE((SELECT MIN(name) FROM names n WHERE n.image_id = found.image_id), found.image_id)"
     said = ""
-    for kind, names in (("image", images), ("repository", repositories)):
+    for kind, query in (
+        ("image", f"SELECT DISTINCT {name} FROM ({images}) found ORDER BY 1"),  # noqa: S608
+        ("repository", f"SELECT DISTINCT repository FROM ({repositories}) ORDER BY 1"),  # noqa: S608
+    ):
+        names = [row[0] for row in database.query(query, (value,))]
         if names:
             more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
             said += f"; of {kind} {', '.join(names[:_NAMED])}{more}"
