@@ -10,6 +10,7 @@ import io
 import tarfile
 from collections.abc import Iterator
 
+import zstandard
 from isal import igzip
 
 from bench.peers import CACHE
@@ -19,22 +20,25 @@ COPIES = 5
 _END = bytes(1024)  # two blocks of zeros end an archive
 
 
-def layers(count: int) -> tuple[images.Layer, ...]:
-    """The image's content in `count` layers, gzip-packed."""
+def layers(count: int, compression: str = "gzip") -> tuple[images.Layer, ...]:
+    """The image's content in `count` layers, packed with "gzip" or "zstd"."""
     each = max(1, round(count / COPIES))
     pieces = [piece for part in range(COPIES) for piece in _split(part, each)]
     pieces[count - 1 :] = [b"".join(pieces[count - 1 :])]
-    return tuple(_packed(piece + _END) for piece in pieces)
+    return tuple(_packed(piece + _END, compression) for piece in pieces)
 
 
-def _packed(tar: bytes) -> images.Layer:
-    """A layer whose gzip is made once for this machine: level 2 of isa-l, about zlib's level 3."""
-    layer = images.Layer(tar)
-    cached = CACHE / "layers" / (layer.diff_id.removeprefix("sha256:") + ".gz")
+def _packed(tar: bytes, compression: str) -> images.Layer:
+    """A layer packed once for this machine: level 2 of isa-l (about zlib's level 3), or zstd's level 3."""
+    layer = images.Layer(tar, compression)
+    cached = CACHE / "layers" / f"{layer.diff_id.removeprefix('sha256:')}.{compression}"
     if not cached.exists():
         cached.parent.mkdir(parents=True, exist_ok=True)
         partial = cached.with_suffix(".tmp")
-        partial.write_bytes(igzip.compress(tar, compresslevel=2, mtime=0))
+        if compression == "zstd":
+            partial.write_bytes(zstandard.ZstdCompressor(level=3).compress(tar))
+        else:
+            partial.write_bytes(igzip.compress(tar, compresslevel=2, mtime=0))
         partial.rename(cached)
     layer.__dict__["blob"] = cached.read_bytes()  # what cached_property would have made, slowly
     return layer

@@ -14,11 +14,20 @@ from orlop.kit import kernel, process
 
 
 @dataclass(frozen=True)
+class Sample:
+    """One measurement: seconds, and bytes of memory at the most."""
+
+    seconds: float
+    memory: int
+
+
+@dataclass(frozen=True)
 class Timing:
-    """Seconds of one candidate over all rounds."""
+    """Seconds of one candidate over all rounds; `memory` is the most that a round took, 0 where unknown."""
 
     name: str
     seconds: tuple[float, ...]
+    memory: int = 0
 
     @property
     def median(self) -> float:
@@ -29,15 +38,21 @@ class Timing:
         return min(self.seconds)
 
 
-def in_turns(candidates: Mapping[str, Callable[[], float]], *, rounds: int, warm: int = 1) -> list[Timing]:
+def in_turns(
+    candidates: Mapping[str, Callable[[], float | Sample]], *, rounds: int, warm: int = 1
+) -> list[Timing]:
     """Ask each candidate for its seconds, `rounds` times, in turn; the first `warm` rounds do not count."""
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
+    memory = dict.fromkeys(candidates, 0)
     for number in range(rounds + warm):
         for name, candidate in candidates.items():
             taken = candidate()
+            if isinstance(taken, Sample):
+                memory[name] = max(memory[name], taken.memory)
+                taken = taken.seconds
             if number >= warm:
                 seconds[name].append(taken)
-    return [Timing(name, tuple(taken)) for name, taken in seconds.items()]
+    return [Timing(name, tuple(taken), memory[name]) for name, taken in seconds.items()]
 
 
 def first_line(argv: Sequence[str], env: Mapping[str, str]) -> float:
@@ -64,6 +79,34 @@ def whole(argv: Sequence[str], env: Mapping[str, str], *, timeout: float = 600) 
     started = time.perf_counter()
     process.run(argv, env=env, timeout=timeout)
     return time.perf_counter() - started
+
+
+def sampled(argv: Sequence[str], env: Mapping[str, str]) -> Sample:
+    """As `whole`, with the most memory that the program, or a child that it waited for, had at once."""
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    actions = [(os.POSIX_SPAWN_DUP2, null, 0), (os.POSIX_SPAWN_DUP2, null, 1)]
+    started = time.perf_counter()
+    pid = os.posix_spawnp(argv[0], list(argv), dict(env), file_actions=actions)
+    _, status, usage = os.wait4(pid, 0)
+    taken = time.perf_counter() - started
+    os.close(null)
+    if status:
+        raise RuntimeError(f"{process.printable(argv)}: status {os.waitstatus_to_exitcode(status)}")
+    return Sample(taken, usage.ru_maxrss * 1024)
+
+
+def high_water(pid: int) -> int:
+    """Bytes of memory that the process had at the most since `reset_high_water` (proc(5), VmHWM)."""
+    with open(f"/proc/{pid}/status", encoding="ascii") as stream:
+        for line in stream:
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return 0
+
+
+def reset_high_water(pid: int) -> None:
+    with open(f"/proc/{pid}/clear_refs", "w", encoding="ascii") as stream:
+        stream.write("5")
 
 
 @contextlib.contextmanager

@@ -11,10 +11,11 @@ from pathlib import Path
 
 from orlop.kit import kernel, process
 from orlop.kit.errors import TimedOut
+from tools.builds import program
+from tools.builds.table import PROGRAMS
 
 CACHE = Path(os.environ.get("ORLOP_BENCH_CACHE", "/var/cache/orlop-bench"))
-CONTAINERD_VERSION = "v2.4.2"
-_BUILD_SECONDS = 20 * 60
+CONTAINERD_VERSION = PROGRAMS["containerd"].version
 _COMMAND_SECONDS = 300.0
 _START_SECONDS = 30.0
 
@@ -52,9 +53,13 @@ class Podman:
             "CONTAINERS_REGISTRIES_CONF": str(self.folder / "registries.conf"),
         }
 
+    def storage(self) -> list[str]:
+        """The options that podman and buildah share."""
+        places = ["--root", str(self.folder / "root"), "--runroot", str(self.folder / "run")]
+        return [*places, "--storage-driver", "overlay"]
+
     def argv(self, *arguments: str) -> list[str]:
-        storage = ["--root", str(self.folder / "root"), "--runroot", str(self.folder / "run")]
-        return ["podman", *storage, "--storage-driver", "overlay", "--cgroup-manager", "cgroupfs", *arguments]
+        return ["podman", *self.storage(), "--cgroup-manager", "cgroupfs", *arguments]
 
     def run(self, *arguments: str) -> process.Completed:
         return process.run(self.argv(*arguments), env=self.env, timeout=_COMMAND_SECONDS)
@@ -82,46 +87,27 @@ class Containerd:
     """A running containerd and its `ctr`."""
 
     socket: str
+    pid: int
 
     def argv(self, *arguments: str) -> list[str]:
-        return [str(CACHE / "bin" / "ctr"), "--address", self.socket, *arguments]
-
-
-def build_containerd() -> str:
-    """containerd and ctr are in CACHE/bin afterwards; returns the version. About a minute the first time."""
-    mark = CACHE / f"containerd-{CONTAINERD_VERSION}"
-    if not mark.exists():
-        (CACHE / "bin").mkdir(parents=True, exist_ok=True)
-        env = {
-            **process.MINIMAL_ENV,
-            "HOME": str(Path.home()),
-            "GOBIN": str(CACHE / "bin"),
-            "CGO_ENABLED": "0",
-        }
-        env |= {key: value for key, value in os.environ.items() if key.startswith("GO") or key == "PATH"}
-        for program in ("containerd", "ctr"):
-            module = f"github.com/containerd/containerd/v2/cmd/{program}@{CONTAINERD_VERSION}"
-            process.run(["go", "install", module], env=env, timeout=_BUILD_SECONDS)
-        mark.touch()
-    return CONTAINERD_VERSION
+        return [str(program("ctr")), "--address", self.socket, *arguments]
 
 
 @contextlib.contextmanager
 def containerd(folder: Path) -> Iterator[Containerd]:
     """A containerd of its own with its root below `folder`."""
-    build_containerd()
     folder.mkdir(parents=True)
     socket = str(folder / "containerd.sock")
     config = folder / "config.toml"
     config.write_text(_CONTAINERD_TOML.format(root=folder / "root", state=folder / "state", socket=socket))
     with open(folder / "log", "wb") as log:
         child = process.spawn(
-            [str(CACHE / "bin" / "containerd"), "--config", str(config)],
+            [str(program("containerd")), "--config", str(config)],
             stdout=log.fileno(),
             stderr=log.fileno(),
         )
     try:
-        peer = Containerd(socket)
+        peer = Containerd(socket, child.pid)
         deadline = time.monotonic() + _START_SECONDS
         while process.run(peer.argv("version"), check=False).status != 0:
             if time.monotonic() > deadline or child.poll() is not None:

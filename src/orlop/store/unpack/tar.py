@@ -7,6 +7,7 @@ pieces in which they came (no copies), and knows all three sparse formats.
 from __future__ import annotations
 
 import functools
+import struct
 from collections.abc import Callable, Iterator
 from zlib import adler32
 
@@ -16,7 +17,8 @@ from orlop.store.unpack import pax
 
 BLOCK = 512
 _ZEROS = bytes(BLOCK)
-_SPACES = b" " * 8
+#: Name, mode, uid, gid, size, mtime, (checksum), kind, link, magic, (owner's names, device), prefix.
+_header = struct.Struct("100s8s8s8s12s12s8xc100s6s82x155s12x").unpack
 _MODULUS = 65521  # of Adler-32
 _OCTAL_DIGITS = frozenset(b"01234567")
 REGULAR, HARD_LINK, SYMLINK, CHAR, BLOCK_DEVICE, FOLDER, FIFO = b"0", b"1", b"2", b"3", b"4", b"5", b"6"
@@ -66,8 +68,12 @@ class Archive:
 
     def entry(self) -> Entry | None:
         """The next entry, None at the archive's end (two zero blocks, or the end between two entries)."""
-        self._skip(self._left)
-        self._skip_padding()
+        left = self._left + self._padding
+        if left and self._at + left <= len(self._piece):
+            self._at += left  # as most often: all of it is here
+        elif left:
+            self._skip(self._left)
+            self._skip_padding()
         self._left = self._padding = 0
         records: dict[str, bytes] = {}
         sparse_records: list[tuple[str, bytes]] = []
@@ -92,7 +98,9 @@ class Archive:
             else:
                 break
             extended = kind != b"g" and kind != b"V"
-        return self._finish(block, {**self._global, **records}, sparse_records, long_name, long_link)
+        if self._global:
+            records = {**self._global, **records}
+        return self._finish(block, records, sparse_records, long_name, long_link)
 
     def data(self) -> Iterator[memoryview]:
         """The present entry's stored bytes, in pieces that are valid until the next piece is asked for."""
@@ -152,16 +160,17 @@ class Archive:
         long_name: bytes,
         long_link: bytes,
     ) -> Entry:
-        name = block[:100].partition(b"\0")[0]
-        if block[257:263] == b"ustar\0" and block[345]:
-            name = block[345:500].partition(b"\0")[0] + b"/" + name
-        kind = block[156:157]
-        entry = Entry(long_name or name, kind, self._number(block[124:136]))
-        entry.mode = self._number(block[100:108]) & 0o7777
-        entry.uid = self._number(block[108:116])
-        entry.gid = self._number(block[116:124])
-        entry.mtime = self._number(block[136:148], signed=True) * 1_000_000_000
-        entry.link = long_link or block[157:257].partition(b"\0")[0]
+        name, mode, uid, gid, size, mtime, kind, link, magic, prefix = _header(block)
+        name = name.partition(b"\0")[0]
+        if prefix[0] and magic == b"ustar\0":
+            name = prefix.partition(b"\0")[0] + b"/" + name
+        number = self._number
+        entry = Entry(long_name or name, kind, number(size))
+        entry.mode = number(mode) & 0o7777
+        entry.uid = number(uid)
+        entry.gid = number(gid)
+        entry.mtime = number(mtime, signed=True) * 1_000_000_000
+        entry.link = long_link or link.partition(b"\0")[0]
         if kind in (CHAR, BLOCK_DEVICE):
             entry.major = self._number(block[329:337])
             entry.minor = self._number(block[337:345])
@@ -198,15 +207,14 @@ class Archive:
 
     def _number(self, field: bytes, *, signed: bool = False) -> int:
         """An octal number, or a base-256 one (GNU, star) where the first bit is set."""
-        if field[0] & 0x80:
-            value = int.from_bytes(field, "big") & ((1 << (8 * len(field) - 1)) - 1)
-            if field[0] & 0x40:
-                value -= 1 << (8 * len(field) - 1)
-        else:
+        if field[0] < 0x80:
             try:
                 return _octal(field)
             except ValueError:
                 raise self._corrupt(f"a header's number is not one: {field!r}") from None
+        value = int.from_bytes(field, "big") & ((1 << (8 * len(field) - 1)) - 1)
+        if field[0] & 0x40:
+            value -= 1 << (8 * len(field) - 1)
         if value < 0 and not signed:
             raise self._corrupt(f"a header's number is negative: {value}")
         return value
@@ -363,8 +371,7 @@ def _sum(block: bytes) -> int:
     """The header's checksum (all bytes, its own field as spaces) modulo 65521, by the fastest way there is:
     the lower half of Adler-32 is the sum of the bytes, and 1. Honest sums are below 65521.
     """
-    low = adler32(block[156:], adler32(_SPACES, adler32(block[:148]))) & 0xFFFF
-    return (low - 1) % _MODULUS
+    return ((adler32(block) & 0xFFFF) - 1 - sum(block[148:156]) + 8 * 32) % _MODULUS
 
 
 def _signed_sum(block: bytes) -> int:
