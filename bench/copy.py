@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import contextlib
+import functools
 import os
 import shutil
 import subprocess
@@ -64,8 +64,8 @@ def measure(folder: Path, *, rounds: int) -> dict[str, list[Timing]]:
 def watched(argv: Sequence[str], env: Mapping[str, str]) -> Sample:
     """A program's time, and the most memory that it held.
 
-    It is looked at while it runs: what the kernel tells at its end (wait4(2)) counts our own memory too, which
-    it was forked from.
+    It is looked at while it runs: what the kernel tells at its end (wait4(2)) counts our own memory too, from
+    which it was forked.
     """
     peak = 0
     started = time.perf_counter()
