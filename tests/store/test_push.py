@@ -127,10 +127,13 @@ def damage_layer(folder: Path) -> None:
     os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
+def settings(node: Path, keep_blobs: str) -> None:
+    kept = [line for line in (node / "orlop.toml").read_text().splitlines() if "keep_blobs" not in line]
+    (node / "orlop.toml").write_text("\n".join([*kept, f"keep_blobs = {keep_blobs}", ""]))
+
+
 def test_layers_that_are_only_unpacked_say_so(node: Path) -> None:
-    if 'layers = "files"' not in (node / "orlop.toml").read_text():
-        pytest.skip("the layer's image holds its archive")
-    (node / "orlop.toml").write_text('[store]\nlayers = "files"\nkeep_blobs = false\n')
+    settings(node, "false")
     made = image()
     with registry() as served:
         push(served, "ship:1", made)
@@ -140,7 +143,21 @@ def test_layers_that_are_only_unpacked_say_so(node: Path) -> None:
         target = f"docker://{served.reference('other:1')}"
         refused = orlop("image", "push", "--tls-verify=false", name, target, code=3)
         assert "keep_blobs" in refused.stderr
-        (node / "orlop.toml").write_text('[store]\nlayers = "files"\n')
+        settings(node, "true")
         pull(served, "ship:1", "--policy=always")
         orlop("image", "push", "--tls-verify=false", name, target)
         fetched(served, "other", "manifests", made.digest)
+
+
+def test_an_archive_within_a_layers_image_can_be_pushed_without_a_blob(node: Path) -> None:
+    settings(node, "false")
+    made = Image((Layer(tar({"a": b"1" * 9000}), ""),), {"Cmd": ["true"]})
+    erofs = "erofs" in (node / "orlop.toml").read_text()
+    with registry() as served:
+        push(served, "ship:1", made)
+        pull(served, "ship:1")
+        name = served.reference("ship:1")
+        target = f"docker://{served.reference('other:1')}"
+        orlop("image", "push", "--tls-verify=false", name, target, code=0 if erofs else 3)
+        if erofs:
+            fetched(served, "other", "manifests", made.digest)

@@ -33,6 +33,7 @@ class StoreSource:
         self._held.enter_context(store.lease())
         try:
             self._image = store.image(name)
+            store.use(self._image.id)
             self._manifest = self._raw(store.manifest_bytes(self._image.id), Digest(self._image.digest))
             self._documents = store.documents(self._image.id)
         except BaseException:
@@ -61,12 +62,22 @@ class StoreSource:
             if document.digest == blob.digest:
                 yield _Bytes(document.data, blob, meter)
                 return
-        try:
-            with self._store.open_blob(blob.digest) as opened:
-                yield _Verified(opened, blob, meter, self._check)
-        except NotFound:
-            hint = "pull the image again with [store] keep_blobs = true, then push it"
-            raise self._absent(f"layer {blob.digest} as its registry had it", hint) from None
+        with self._opened(blob.digest) as opened:
+            yield _Verified(opened, blob, meter, self._check)
+
+    @contextlib.contextmanager
+    def _opened(self, digest: Digest) -> Iterator[Reader]:
+        with contextlib.ExitStack() as stack:
+            opened: Reader
+            try:
+                opened = stack.enter_context(self._store.open_blob(digest))
+            except NotFound:
+                try:
+                    opened = stack.enter_context(self._store.open_archive(digest))
+                except NotFound:
+                    hint = "pull the image again with [store] keep_blobs = true, then push it"
+                    raise self._absent(f"layer {digest} as its registry had it", hint) from None
+            yield opened
 
     def tagged(self, tag: str) -> RawManifest | None:
         """What came from such a tag beside the image's own (cosign's attachments)."""

@@ -53,6 +53,25 @@ def opened(layout: Layout, database: Database, digest: str) -> Iterator[BlobFile
         os.close(file)
 
 
+@contextlib.contextmanager
+def opened_archive(layout: Layout, database: Database, diff_id: str) -> Iterator[BlobFile]:
+    """As `opened`, for the archive within a layer's image, which nobody asked to be kept as a blob."""
+    from orlop.store.erofs.tar_within import TAR_OFFSET, tar_size
+
+    query = "SELECT name FROM diffs WHERE diff_id = ? AND form = 'erofs' AND broken = 0"
+    rows = database.query(query, (diff_id,))
+    if not rows:
+        raise _unknown(diff_id)
+    try:
+        file = os.open(layout.image_file(rows[0]["name"]), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise _unknown(diff_id) from None
+    try:
+        yield BlobFile(file, TAR_OFFSET, tar_size(file))
+    finally:
+        os.close(file)
+
+
 @explained
 def _open(layout: Layout, database: Database, digest: str) -> tuple[int, int, int]:
     rows = database.query("SELECT size, layer FROM blobs WHERE digest = ?", (digest,))
@@ -69,4 +88,8 @@ def _open(layout: Layout, database: Database, digest: str) -> tuple[int, int, in
             return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), offset, int(rows[0]["size"])
         except FileNotFoundError:
             pass  # removed while we looked, or lost: `check` tells which
-    raise BlobUnknown(f"blob {digest}", "is not in the store", hint="pull or push its image again")
+    raise _unknown(digest)
+
+
+def _unknown(digest: str) -> BlobUnknown:
+    return BlobUnknown(f"blob {digest}", "is not in the store", hint="pull or push its image again")

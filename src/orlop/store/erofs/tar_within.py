@@ -11,3 +11,12 @@ def tar_offset(path: str) -> int:
 
     os.stat(path)
     return TAR_OFFSET
+
+
+def tar_size(file: int) -> int:
+    """Bytes of the tar in the open image file. Raises ValueError where it is none."""
+    import os
+
+    from orlop.store.erofs.format import Header
+
+    return Header.read(os.pread(file, TAR_OFFSET, 0)).tar_size
