@@ -48,7 +48,7 @@ async def catalog(context: Context, request: Request, route: Route) -> Response:
 async def referrers(context: Context, request: Request, route: Route) -> Response:
     """end-12a, end-12b: 200, 400; never 404, whether repository or subject are there or not."""
     subject = digest(route.item)
-    wanted = route.value("artifactType") or ""
+    wanted = (route.value("artifactType") or "").replace(" ", "+")  # a + that a client did not encode
     after = route.value("last") or ""
     entries, more = await in_thread(_referrers, context, route.repository, subject, wanted, after)
     headers: Headers = (("Content-Type", OCI_INDEX),)

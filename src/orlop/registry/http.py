@@ -1,8 +1,7 @@
 """HTTP/1.1 of the registry (RFC 9110, RFC 9112): h11 reads and writes what is not a body of known length.
 
-Each request has an h11 connection of its own: it judges the head (both Content-Length and Transfer-Encoding,
-folded and malformed headers: refused) and takes a chunked body apart. A body of known length, and a file that
-is the answer, pass it by.
+Each request has an h11 connection of its own, which judges the head (malformed ones are refused) and takes a
+chunked body apart. A body of known length, and a file that is the answer, pass it by.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from orlop.kit import limits
 from orlop.registry.errors import Headers, Refused
 from orlop.registry.wire import Gone, Wire
 
+_TOO_LONG = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
 _BARE = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
 
 
@@ -182,12 +182,17 @@ async def receive(wire: Wire) -> Request | None:
     """The head of the next request; None where the client leaves without one. Raises Refused, Gone."""
     http = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.REGISTRY_HEADERS)
     asked: h11.Request | None = None
+    fed = 0
     try:
         while asked is None:
             event = http.next_event()
             if event is h11.NEED_DATA:
-                pieces = await wire.read()
-                http.receive_data(b"".join(pieces))
+                data = b"".join(await wire.read())
+                if fed >= limits.REGISTRY_HEADERS:
+                    raise Refused("UNSUPPORTED", "too long", status=_TOO_LONG)
+                wire.unread(data[limits.REGISTRY_HEADERS - fed :])  # h11 bounds only what has no end yet
+                http.receive_data(data[: limits.REGISTRY_HEADERS - fed])
+                fed = min(fed + len(data), limits.REGISTRY_HEADERS)
             elif isinstance(event, h11.Request):
                 asked = event
             else:
@@ -200,13 +205,13 @@ async def receive(wire: Wire) -> Request | None:
 
 def _request(wire: Wire, http: h11.Connection, asked: h11.Request) -> Request:
     headers = tuple((name.decode("ascii"), value.decode("latin-1")) for name, value in asked.headers)
-    length: int | None = 0
-    for name, value in headers:
-        if name == "content-length":
-            length = int(value)
-        elif name == "transfer-encoding":  # h11 lets only `chunked` pass, and refuses both together
-            length = None
-            break
+    lengths = [int(value) for name, value in headers if name == "content-length"]
+    length: int | None = lengths[0] if lengths else 0
+    if any(name == "transfer-encoding" for name, _ in headers):  # h11 lets only `chunked` pass
+        if lengths:  # a proxy in front may believe the other one: RFC 9112, 6.3
+            status = HTTPStatus.BAD_REQUEST
+            raise Refused("UNSUPPORTED", "both Content-Length and Transfer-Encoding", status=status)
+        length = None
     keep = asked.http_version == b"1.1" and not any(
         name == "connection" and "close" in value.lower() for name, value in headers
     )

@@ -32,6 +32,7 @@ _log = logging.getLogger(__name__)
 _access = logging.getLogger(f"{__name__}.access")
 
 _BACKLOG = 512
+_SHOWN = 1000  # characters of a path in the log
 _LINGER = 2.0  # for an answer to reach a client that still sends what nobody wants
 
 
@@ -201,7 +202,7 @@ async def _linger(wire: Wire) -> None:
 def _note(wire: Wire, request: Request, response: Response, user: str, seconds: float) -> None:
     _access.info(
         "%s %s %d",
-        *(request.method[:20], request.target, response.status.value),
+        *(request.method[:20], request.target[:_SHOWN], response.status.value),
         extra={
             "fields": {
                 "client": wire.peer,
