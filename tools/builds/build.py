@@ -48,13 +48,14 @@ _OTHERS: dict[str, tuple[str, Callable[[Path], object]]] = {
 }
 
 
-def local(name: str, folder: Path) -> Path:
+def local(name: str, folder: Path, *, tags: str = "") -> Path:
     """The main package of a module of ours in `folder`; built anew when a file in it changes."""
     digest = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         digest.update(path.name.encode() + path.read_bytes())
     key = f"{name}-{digest.hexdigest()[:16]}"
-    return _cached(key, lambda target: _go(folder, "build", "-mod=mod", "-o", str(target), ".", cgo=False))
+    options = ["-mod=mod", f"-tags={tags}"]
+    return _cached(key, lambda target: _go(folder, "build", *options, "-o", str(target), ".", cgo=False))
 
 
 def module(path: str, version: str) -> Path:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from orlop.image.transport.locate import Location
     from orlop.image.transport.source import RawManifest, Source
 
-DESCRIPTION = """With --key as cosign does (cosign.key, or a plain PEM key): the signature goes into the image's
-repository, by a tag that every reader knows, or as a referrer. With --gpg-key a simple signature, which
+DESCRIPTION = """With --key as cosign does (cosign.key, or a plain PEM key): the signature goes into the
+image's repository, by a tag that every reader knows, or as a referrer. With --gpg-key a simple signature, which
 goes to the lookaside of containers-registries.d(5), or into the folder of dir:PATH. Nothing is sent to a
 transparency log. IMAGE is a registry's, oci:PATH:REF or dir:PATH."""
 EXAMPLES = (
@@ -98,7 +98,7 @@ def _reference(location: Location, asked: str) -> str:
     return reference.canonical
 
 
-def annotations(arguments: argparse.Namespace) -> dict[str, str]:
+def words_of(arguments: argparse.Namespace) -> dict[str, str]:
     from orlop.kit.errors import InvalidInput
 
     found = {}
@@ -123,7 +123,7 @@ def _sigstore(
     data = read(arguments.key)
     secret = password(arguments.password_file) if private_key.is_encrypted(data) else b""
     key = private_key.load(data, secret, arguments.key)
-    words = annotations(arguments)
+    words = words_of(arguments)
     chain = sign.Chain(
         read(arguments.certificate).decode() if arguments.certificate else "",
         read(arguments.certificate_chain).decode() if arguments.certificate_chain else "",
@@ -149,7 +149,7 @@ def _simple(
     if location.transport == "oci":
         raise Unsupported(str(location), "holds no simple signatures", hint="use --key, or dir:")
     secret = password(arguments.password_file) if arguments.password_file else b""
-    words = annotations(arguments)
+    words = words_of(arguments)
 
     def put(source: Source, destination: Destination | None, raw: RawManifest, reference: str) -> str:
         from orlop.image.policy.gate import asked_of

@@ -20,15 +20,13 @@ if TYPE_CHECKING:
     from orlop.image.transport.source import RawManifest, Source
 
 DESCRIPTION = """Prints every signature that is good, and whose it is; where none is, the exit code is 5.
---key and the certificate options look at sigstore signatures (tag, referrers, bundles), --gpg-keyring at
-simple ones, --policy asks a policy.json as a pull would. Keys, roots and the log's key are files: nothing is
-fetched but the image's own signatures. A signature must name the image's repository, and its tag where it
+--key, and --roots with --certificate-identity, look at sigstore signatures (tag, referrers, bundles),
+--gpg-keyring at simple ones, --policy asks a policy.json as a pull would. Keys, roots and the log's key are
+files: nothing is fetched but the image's own signatures. A signature must name the image's repository, and its tag where it
 names one; --signed-as says another name."""
 EXAMPLES = (
     "orlop image verify --key cosign.pub registry.example.org/app:1",
-    "orlop image verify --certificate-identity ada@example.org"
-    " --certificate-oidc-issuer https://login.example.org --roots fulcio.pem --rekor-key rekor.pub"
-    " registry.example.org/app:1",
+    "orlop image verify --roots ca.pem --certificate-identity ada@example.org registry.example.org/app:1",
     "orlop image verify --gpg-keyring release.gpg dir:/srv/app",
     "orlop image verify --policy /etc/containers/policy.json registry.example.org/app:1",
 )
@@ -107,7 +105,7 @@ def _by_policy(arguments: argparse.Namespace, source: Source, asked: Asked) -> t
 
 
 def _by_trust(arguments: argparse.Namespace, source: Source, asked: Asked) -> tuple[Verified, ...]:
-    from orlop.cli.image.sign import annotations
+    from orlop.cli.image.sign import words_of
     from orlop.cli.image.trusted import read
     from orlop.image.platform import Platform
     from orlop.image.signature.check import accepting, good
@@ -120,7 +118,7 @@ def _by_trust(arguments: argparse.Namespace, source: Source, asked: Asked) -> tu
     simple = bool(arguments.gpg_keyring)
     collector = Collector(source, reference, Wanted(simple=simple, sigstore=not simple))
     signatures = [signature for raw in chain for signature in collector.of(raw.digest)]
-    accepts = accepting(reference, arguments.signed_as, annotations(arguments))
+    accepts = accepting(reference, arguments.signed_as, words_of(arguments))
     with contextlib.ExitStack() as stack:
         trust: Trust | Keyring
         if simple:

@@ -120,8 +120,10 @@ def _first(
             continue
         if identity.matches(rule, asked.reference, verified.reference):
             return verified
-        claim = f"speaks of {verified.reference!r}" if verified.reference else "names no image"
-        reasons.append(f"it {claim}, which is not good for this image by {rule.kind}")
+        if verified.reference:
+            reasons.append(f"it is for {verified.reference!r}, not good for this image by {rule.kind}")
+        else:
+            reasons.append(f"it names no image (bundles do not), and {rule.kind} wants a name")
     distinct = list(dict.fromkeys(reasons))
     told = "; ".join(distinct[:_REASONS]) if distinct else "there is none"
     raise PolicyRefused(

@@ -92,8 +92,14 @@ def emails(certificate: x509.Certificate) -> tuple[str, ...]:
     return tuple(text for kind, text in _names(certificate) if kind == "email")
 
 
-def hostnames(certificate: x509.Certificate) -> tuple[str, ...]:
-    return tuple(text for kind, text in _names(certificate) if kind == "host")
+def is_for_host(certificate: x509.Certificate, host: str) -> bool:
+    """RFC 9525, section 6.3: a wildcard stands for one whole label, the first."""
+    wanted = host.lower().rstrip(".")
+    for kind, text in _names(certificate):
+        name = text.lower().rstrip(".")
+        if kind == "host" and (name == wanted or (name[:2] == "*." and wanted.partition(".")[2] == name[2:])):
+            return True
+    return False
 
 
 def issuer(certificate: x509.Certificate) -> str:

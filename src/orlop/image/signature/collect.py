@@ -25,6 +25,8 @@ from orlop.kit.progress import QuietMeter
 from orlop.kit.value import dataclass
 
 _BUNDLES = "application/vnd.dev.sigstore.bundle"
+# cosign leaves the type of a bundle's config in the list of a registry without the referrers API.
+_PERHAPS = (COSIGN_ARTIFACT, "application/vnd.oci.empty.v1+json", "")
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ class Collector:
         found = [
             one
             for one in self._source.referrers(digest)
-            if one.artifact_type == COSIGN_ARTIFACT or one.artifact_type.startswith(_BUNDLES)
+            if one.artifact_type in _PERHAPS or one.artifact_type.startswith(_BUNDLES)
         ]
         if len(found) > limits.SIGNATURES:
             raise LimitExceeded(

@@ -37,7 +37,7 @@ def read(data: bytes, kind: str) -> Payload:
         document = documents.read_object(data, "payload")
     except OrlopError as error:
         raise BadSignature(f"its payload {error.cause}") from None
-    _exactly(document, ("critical", "optional"), "payload", may_lack=("optional",))
+    _exactly(document, ("critical", "optional"), "payload")
     critical = _object(document, "critical")
     _exactly(critical, ("type", "image", "identity"), "critical")
     if critical["type"] != kind:
@@ -76,7 +76,7 @@ def _optional(value: object) -> Mapping[str, Any]:
     if not isinstance(value.get("creator", ""), str):
         raise BadSignature("its payload's `creator` is not a string")
     stamp = value.get("timestamp", 0)
-    if isinstance(stamp, bool) or not isinstance(stamp, int | float) or stamp != int(stamp):
+    if type(stamp) is not int and not (isinstance(stamp, float) and stamp.is_integer()):
         raise BadSignature("its payload's `timestamp` is not a whole number")
     return value
 
@@ -88,10 +88,8 @@ def _object(document: dict[str, Any], key: str) -> dict[str, Any]:
     return value
 
 
-def _exactly(
-    document: dict[str, Any], keys: tuple[str, ...], where: str, *, may_lack: tuple[str, ...] = ()
-) -> None:
+def _exactly(document: dict[str, Any], keys: tuple[str, ...], where: str) -> None:
     if unknown := [key for key in document if key not in keys]:
         raise BadSignature(f"its {where} has an unknown member: {unknown[0][:60]!r}")
-    if lacking := [key for key in keys if key not in document and key not in may_lack]:
+    if lacking := [key for key in keys if key not in document]:
         raise BadSignature(f"its {where} lacks {lacking[0]!r}")

@@ -161,9 +161,9 @@ def _subject(leaf: x509.Certificate, trust: Trust) -> dict[str, str | int]:
         raise BadSignature(f"its certificate is of {', '.join(names) or 'nobody'}, not of {trust.subject}")
     if trust.email:
         found = certificate.emails(leaf)
-        if found != (trust.email,):
+        if trust.email not in found:
             raise BadSignature(f"its certificate is of {', '.join(found) or 'nobody'}, not of {trust.email}")
-    if trust.hostname and trust.hostname not in certificate.hostnames(leaf):
+    if trust.hostname and not certificate.is_for_host(leaf, trust.hostname):
         raise BadSignature(f"its certificate is of {', '.join(names) or 'nobody'}, not of {trust.hostname}")
     vouched = certificate.issuer(leaf)
     if trust.issuer and vouched != trust.issuer:
