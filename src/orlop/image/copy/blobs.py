@@ -24,6 +24,7 @@ from orlop.kit.errors import Cancelled
 from orlop.kit.progress import Meter, Progress, QuietMeter
 from orlop.kit.tasks import Cancellation
 
+_LOOK = 0.2  # seconds between two looks whether the copy was cancelled
 _SHORT = 12  # hex digits of a digest in a meter's label
 
 
@@ -74,7 +75,7 @@ class Blobs:
             # The largest first: otherwise it would be alone in the end.
             ordered = sorted(wanted.values(), key=lambda job: -job.blob.size)
             futures = [pool.submit(self._one, job) for job in ordered]
-            concurrent.futures.wait(futures, return_when=concurrent.futures.FIRST_EXCEPTION)
+            self._wait(futures)
             errors = [future.exception() for future in futures if future.done() and not future.cancelled()]
             if any(errors):
                 self._stop(pool)
@@ -84,6 +85,16 @@ class Blobs:
             raise
         finally:
             pool.shutdown()
+
+    def _wait(self, futures: list[concurrent.futures.Future[None]]) -> None:
+        """Until all are done or one failed; a cancellation reaches transfers that stall, too."""
+        while True:
+            done, waiting = concurrent.futures.wait(
+                futures, _LOOK, return_when=concurrent.futures.FIRST_EXCEPTION
+            )
+            if not waiting or any(future.exception() for future in done):
+                return
+            self._cancellation.check()
 
     def result(self, job: Job) -> Descriptor:
         """What a moved blob is at the destination: its digest and size."""
