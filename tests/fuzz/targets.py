@@ -1,0 +1,178 @@
+"""What is fuzzed: functions of bytes. Whatever comes in, only OrlopErrors may come out.
+
+Imports are in the functions: the harness instruments what is imported while it runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import shutil
+import tempfile
+from collections.abc import Callable
+
+Target = Callable[[bytes], None]
+
+
+def _text(data: bytes) -> str:
+    return data.decode(errors="replace")
+
+
+def reference() -> Target:
+    from orlop.image.reference import Reference
+    from orlop.image.transport import locate
+    from orlop.kit.errors import OrlopError
+
+    def run(data: bytes) -> None:
+        text = _text(data)
+        with contextlib.suppress(OrlopError):
+            found = Reference.parse(text)
+            again = Reference.parse(found.canonical)
+            assert again == found, (found, again)
+            assert found.canonical.isascii()
+        with contextlib.suppress(OrlopError):
+            locate.parse(text)
+
+    return run
+
+
+def manifest() -> Target:
+    from orlop.image import manifest as module
+    from orlop.image.config import ImageConfig
+    from orlop.kit.errors import OrlopError
+
+    def run(data: bytes) -> None:
+        with contextlib.suppress(OrlopError):
+            found = module.parse(data)
+            if isinstance(found, module.Manifest):
+                module.check_image(found, "fuzz")
+                for layer in found.layers:
+                    module.compression(layer, "fuzz")
+        with contextlib.suppress(OrlopError):
+            ImageConfig.from_json(data)
+
+    return run
+
+
+def tar() -> Target:
+    """Unpacked whole, as a layer: nothing may be left outside, times and owners may be anything."""
+    from orlop.build.context import archive
+    from orlop.kit.errors import OrlopError
+    from orlop.store.model import StoreSettings
+
+    settings = StoreSettings(layer_unpacked_limit=1 << 20, layer_entries_limit=100)
+
+    def run(data: bytes) -> None:
+        with tempfile.TemporaryDirectory(prefix="orlop-fuzz-") as folder:
+            try:
+                with contextlib.suppress(OrlopError):
+                    archive.unpack(io.BytesIO(data), folder, "fuzz", settings=settings)
+                with contextlib.suppress(OrlopError):
+                    archive.is_archive(io.BytesIO(data), "fuzz")
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+                with contextlib.suppress(FileExistsError):
+                    import os
+
+                    os.mkdir(folder)
+
+    return run
+
+
+def containerfile() -> Target:
+    from orlop.build.containerfile import model, scope
+    from orlop.build.containerfile.expand import expanded
+    from orlop.build.containerfile.parse import parse, trigger
+    from orlop.kit.errors import OrlopError
+
+    predefined = scope.platform_args("linux/amd64", "linux/arm/v7")
+
+    def run(data: bytes) -> None:
+        with contextlib.suppress(OrlopError):
+            found = parse(data, "fuzz")
+            args = scope.globals_of(found, {"GIVEN": "x"}, predefined)
+            for stage in found.stages:
+                expanded(stage.base, args, found.escape)
+                here = scope.Scope({"PATH": "/bin"}, global_args=args, build_args={}, escape=found.escape)
+                for instruction in stage.instructions:
+                    step(here, instruction, found.escape)
+
+    def step(here: scope.Scope, instruction: model.Instruction, escape: str) -> None:
+        if isinstance(instruction, model.Arg):
+            here.arg(instruction)
+        elif isinstance(instruction, model.Env):
+            here.env(instruction)
+        elif isinstance(instruction, model.Onbuild):
+            again = trigger(instruction.expression, "fuzz", escape)
+            assert not isinstance(again, model.Onbuild)
+        else:
+            final = expanded(instruction, here.variables, escape)
+            if isinstance(final, model.Run):
+                final.script(("/bin/sh", "-c"))
+
+    return run
+
+
+def registries() -> Target:
+    from orlop.image.registries.load import parse
+    from orlop.kit.errors import OrlopError
+
+    def run(data: bytes) -> None:
+        for drop_in in (False, True):
+            with contextlib.suppress(OrlopError):
+                parse(_text(data), drop_in=drop_in)
+
+    return run
+
+
+def policy() -> Target:
+    from orlop.image.policy.parse import parse
+    from orlop.kit.errors import OrlopError
+
+    def run(data: bytes) -> None:
+        with contextlib.suppress(OrlopError):
+            parse(data)
+
+    return run
+
+
+def signature() -> Target:
+    from orlop.image.signature import bundle, log, payload
+    from orlop.kit.errors import OrlopError
+
+    def run(data: bytes) -> None:
+        with contextlib.suppress(OrlopError):
+            bundle.read(data)
+        with contextlib.suppress(OrlopError):
+            log.entry_of_annotation(_text(data))
+        for kind in ("cosign container image signature", "atomic container signature"):
+            with contextlib.suppress(OrlopError):
+                payload.read(data, kind)
+
+    return run
+
+
+def ignore() -> Target:
+    from orlop.build.context.ignore import Ignore, parse
+    from orlop.build.context.pattern import Pattern
+    from orlop.kit.errors import OrlopError
+
+    paths = ("a", "a/b", "a.txt", "x/y/z.txt", "foo/bar/baz", "é", "-", "a" * 60)
+
+    def run(data: bytes) -> None:
+        with contextlib.suppress(OrlopError):
+            patterns = parse(data)
+            found = Ignore(patterns)
+            for path in paths:
+                found.excludes(path)
+            for pattern in map(Pattern, patterns):
+                for path in paths:
+                    assert pattern._suffix is not None or pattern.matches(path) == pattern.followed(path)
+
+    return run
+
+
+TARGETS: dict[str, Callable[[], Target]] = {
+    made.__name__: made
+    for made in (reference, manifest, tar, containerfile, registries, policy, signature, ignore)
+}
