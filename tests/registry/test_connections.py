@@ -196,6 +196,9 @@ def test_clients_that_send_nothing_hold_up_nobody(running: Running) -> None:
 def test_more_connections_than_the_limit_are_told_to_come_again(running: Running) -> None:
     held = [running.socket() for _ in range(512)]
     try:
+        for connection in held:
+            connection.sendall(_PING)
+            connection.recv(65536)  # it is accepted, not only queued by the kernel
         answers = set()
         for _ in range(5):
             with running.socket() as connection:

@@ -79,6 +79,9 @@ async def dispatch(context: Context, request: Request) -> tuple[Response, str]:
         response = _failed(error)
     except OrlopError as error:
         response = _failed(error)
+    except Exception:  # a mistake of ours ends one request, and is seen
+        _log.exception("a request failed")
+        response = refusal(Refused("UNKNOWN", "failed; see the registry's log"))
     response.headers = (*_ALWAYS, *response.headers)
     return response, user
 

@@ -31,7 +31,7 @@ from orlop.store.store import Store
 _log = logging.getLogger(__name__)
 _access = logging.getLogger(f"{__name__}.access")
 
-_BACKLOG = 512
+_BACKLOG = 1024
 _SHOWN = 1000  # characters of a path in the log
 _LINGER = 2.0  # for an answer to reach a client that still sends what nobody wants
 
