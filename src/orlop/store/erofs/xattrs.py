@@ -22,6 +22,19 @@ _ROOM = 12 + 4 * 65534  # i_xattr_icount has 16 bits
 _CAPABILITY = "security.capability"
 _CAPABILITY_SIZES = {0x01000000: 12, 0x02000000: 20, 0x03000000: 24}
 
+#: An ACL's tags, and which may follow where: (stage, tag) to the next stage, 0 at the end.
+_OWNER, _NAMED_USER, _GROUP, _NAMED_GROUP, _MASK, _OTHER = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20
+_USERS, _GROUPS = _NAMED_USER, _NAMED_GROUP
+_STAGES = {
+    (_OWNER, _OWNER): _USERS,
+    (_USERS, _NAMED_USER): _USERS,
+    (_USERS, _GROUP): _GROUPS,
+    (_GROUPS, _NAMED_GROUP): _GROUPS,
+    (_GROUPS, _MASK): _OTHER,
+    (_GROUPS, _OTHER): 0,
+    (_OTHER, _OTHER): 0,
+}
+
 Xattrs = Mapping[str, bytes]
 
 
@@ -34,7 +47,8 @@ def kept(given: Xattrs, mode: int) -> dict[str, bytes]:
         if name in _ACLS:
             if stat.S_ISLNK(mode) or (name.endswith("default") and not stat.S_ISDIR(mode)):
                 continue
-            _check_acl(value)
+            if not _is_acl(value):
+                continue
         elif not _borne(name, mode):
             continue
         elif any(name == prefix for prefix, _ in _PREFIXES):
@@ -89,14 +103,28 @@ def _check_capability(value: bytes) -> None:
         raise _invalid()
 
 
-def _check_acl(value: bytes) -> None:
-    """A header (version 2) and entries of 8 bytes: tag, permissions, ID (linux/posix_acl_xattr.h)."""
-    if len(value) < 4 or (len(value) - 4) % 8 or int.from_bytes(value[:4], "little") != 2:
+def _is_acl(value: bytes) -> bool:
+    """Whether it is one that says more than the mode; what the kernel would not take raises OSError.
+
+    A header (version 2) and entries of 8 bytes: tag, permissions, ID (linux/posix_acl_xattr.h); the order is
+    that of posix_acl_valid() of the kernel.
+    """
+    if len(value) < 4:
         raise _invalid()
-    tags = {0x01, 0x02, 0x04, 0x08, 0x10, 0x20}
+    if int.from_bytes(value[:4], "little") != 2:
+        return False
+    if (len(value) - 4) % 8:
+        raise _invalid()
+    stage, extended = _OWNER, False
     for tag, permissions, _ in struct.iter_unpack("<HHI", value[4:]):
-        if tag not in tags or permissions & ~7:
+        following = _STAGES.get((stage, tag))
+        if following is None or permissions & ~7 or ((stage, tag) == (_GROUPS, _OTHER) and extended):
             raise _invalid()
+        extended |= tag in (_NAMED_USER, _NAMED_GROUP, _MASK)
+        stage = following
+    if stage not in (_OWNER, 0):
+        raise _invalid()
+    return extended
 
 
 def _invalid() -> OSError:
