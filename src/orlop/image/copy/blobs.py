@@ -76,10 +76,9 @@ class Blobs:
             ordered = sorted(wanted.values(), key=lambda job: -job.blob.size)
             futures = [pool.submit(self._one, job) for job in ordered]
             self._wait(futures)
-            errors = [future.exception() for future in futures if future.done() and not future.cancelled()]
-            if any(errors):
-                self._stop(pool)
-                raise _cause([error for error in map(_error, futures) if error is not None])
+            failed = [error for error in map(_error, futures) if error is not None]
+            if failed:  # before `_stop`: what the others meet because of it says nothing
+                raise _cause(failed)
         except BaseException:
             self._stop(pool)
             raise
@@ -205,10 +204,9 @@ class _File:
 
 
 def _error(future: concurrent.futures.Future[None]) -> BaseException | None:
-    concurrent.futures.wait([future])
-    return None if future.cancelled() else future.exception()
+    return future.exception() if future.done() and not future.cancelled() else None
 
 
 def _cause(errors: list[BaseException]) -> BaseException:
-    """What ended the copy: what others met because of it says nothing."""
+    """What ended the copy."""
     return next((error for error in errors if not isinstance(error, Cancelled)), errors[0])
