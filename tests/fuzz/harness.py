@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-import atheris
+import atheris  # type: ignore[import-untyped]
 
 from tests.fuzz.targets import TARGETS
 
