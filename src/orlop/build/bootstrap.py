@@ -29,6 +29,7 @@ from orlop.store.workspace import work_folder
 
 MIRROR = "http://deb.debian.org/debian"
 VARIANTS = ("minbase", "apt", "essential", "required", "important", "standard", "buildd", "-")
+_FORGET = 'rm -f "$1"/etc/hostname "$1"/etc/resolv.conf'  # mmdebstrap copies this machine's
 _HELPER = "/usr/lib/apt/apt-helper"
 _SUITES = {"11": "bullseye", "12": "bookworm", "13": "trixie", "latest": "stable"}
 _SUITE = re.compile(r"[a-z][a-z0-9.-]{1,40}\Z")
@@ -63,6 +64,7 @@ def bootstrap(store: Store, wanted: Wanted, names: tuple[str, ...]) -> str:
         argv = ["mmdebstrap", "--quiet", "--mode=root", "--format=tar", f"--variant={wanted.variant}"]
         argv += [f"--include={','.join(wanted.include)}"] if wanted.include else []
         argv += [f"--architectures={wanted.architecture}"] if wanted.architecture else []
+        argv.append(f"--customize-hook={_FORGET}")
         argv += [wanted.suite, tar, *([wanted.mirror] if wanted.mirror else [])]
         environment = {
             **process.MINIMAL_ENV,
@@ -92,7 +94,7 @@ def _recorded(
     document = Document.empty(platform)
     document.run |= {"Env": [_PATH], "Cmd": ["bash"]}
     document.diff_ids.append(layer.diff_id)
-    said = " ".join(word for word in argv if not word.endswith("/root.tar"))
+    said = " ".join(word for word in argv if not word.endswith("/root.tar") and "-hook=" not in word)
     document.add_history(moment(epoch), said, empty=False)
     config = document.config(moment(epoch))
     raw = manifest(config, [layer], OCI)

@@ -203,6 +203,7 @@ class Build:
             known = self._found_images.get((name, asked))
         if known is None:
             known = self._images.base(name, asked)
+            self.store.use(known)
             with self._lock:
                 self._found_images[name, asked] = known
         return known

@@ -106,9 +106,10 @@ class Imported:
         self._steps: dict[str, Step] = {}
         self._sources: list[Source] = []
         for place in places:
-            source = Transports().source(locate.parse(place), options or OpenOptions())
-            self._sources.append(source)
+            where = locate.parse(place)
             try:
+                source = Transports().source(where, options or OpenOptions())
+                self._sources.append(source)
                 found = _read(store, source, place)
             except NotFound:
                 note(f"no cache at {place} yet")

@@ -71,6 +71,8 @@ def on_open(pods: Pods, *, boot: str, network: float) -> Report:
     _finish_rows(pods, notes)
     if 0 < network <= pods.now():
         _ask_network(pods, notes)
+    if notes.containers or notes.sandboxes:
+        notes.attempt("what pods share", [], lambda: teardown.when_empty(pods))
     return notes.report()
 
 
