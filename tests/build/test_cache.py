@@ -94,7 +94,7 @@ def test_two_nodes_give_the_same_digests(bench: Bench, tmp_path: Path) -> None:
     with temporary_node() as node:
         other = Bench(node, tmp_path / "elsewhere")
         other.write({"a": "1"})
-        os.utime(other.folder / "a", (5, 5))
+        os.utime(other.folder / "a", (1_500_000_000, 1_500_000_000))  # another checkout, later than the epoch
         second = other.make(_TEXT, epoch=1_000_000_000)
         assert (second.id, second.digest) == (first.id, first.digest)
     config = bench.config(first)
