@@ -12,6 +12,7 @@ from orlop.image.manifest import Descriptor, Manifest
 from orlop.image.sink import Reader
 from orlop.image.transport.destination import Abilities
 from orlop.image.transport.layout import entries
+from orlop.image.transport.layout.delete import delete
 from orlop.image.transport.layout.entries import Put
 from orlop.image.transport.layout.files import FolderFiles, told
 from orlop.image.transport.layout.reading import Turn, checked
@@ -22,6 +23,8 @@ from orlop.kit import files, limits, locks
 from orlop.kit.errors import Conflict, InvalidInput, Unsupported
 from orlop.kit.progress import Meter
 from orlop.kit.tasks import Cancellation
+
+__all__ = ["ABILITIES", "OciDestination", "OciSource", "delete"]
 
 ABILITIES = Abilities(
     media_types=(manifest.OCI_MANIFEST, manifest.OCI_INDEX),

@@ -118,8 +118,10 @@ def _numbered(index: Index, text: str, subject: str) -> Descriptor:
 def _only(index: Index, read: Reading, subject: str) -> Descriptor:
     """The only entry that is no attachment, else the only one without a name, else the only one at all."""
     images = [entry for entry in index.manifests if not is_attachment(entry)]
-    if len({entry.digest for entry in images}) > 1:
-        images = [entry for entry in images if not _has_subject(entry, read, subject)]
+    each = {entry.digest: entry for entry in images}
+    if len(each) > 1:
+        refers = {digest for digest, entry in each.items() if _has_subject(entry, read, subject)}
+        images = [entry for entry in images if entry.digest not in refers]
     unnamed = [entry for entry in images if NAME not in entry.annotations]
     for candidates in (images, unnamed, list(index.manifests)):
         if len({entry.digest for entry in candidates}) == 1:

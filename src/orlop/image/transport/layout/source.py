@@ -62,9 +62,11 @@ class LayoutSource:
 
     def referrers(self, digest: Digest) -> tuple[Descriptor, ...]:
         found: dict[Digest, Descriptor] = {}
+        seen = {digest}
         for entry in entries.walk(self.index(), self._document, self._subject):
-            if entry.digest in found or entry.digest == digest:
+            if entry.digest in seen:
                 continue
+            seen.add(entry.digest)
             try:
                 data = self._document(entry.digest)
             except NotFound:
