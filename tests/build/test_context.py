@@ -6,6 +6,7 @@ import gzip
 import io
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -184,10 +185,15 @@ def test_what_a_digest_depends_on(tmp_path: Path) -> None:
     os.chown(second / "a", 5, 5)
     assert summed(second) == wanted
     assert summed(second, owners=True) != summed(first, owners=True)
-    changes = [
+
+    def relink() -> None:
+        (second / "d/l").unlink()
+        (second / "d/l").symlink_to("c")
+
+    changes: list[Callable[[], object]] = [
         lambda: (second / "a").write_text("2"), lambda: (second / "a").chmod(0o600), lambda: (second / "new").mkdir(),
         lambda: (second / "a").rename(second / "c"), lambda: (second / "d").chmod(0o700),
-        lambda: ((second / "d/l").unlink(), (second / "d/l").symlink_to("c")),
+        relink,
         lambda: os.setxattr(second / "c", "user.x", b"1"),
     ]  # fmt: skip
     seen = {wanted}
