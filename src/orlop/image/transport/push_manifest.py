@@ -1,14 +1,17 @@
 """Manifests into and out of a registry: OCI distribution-spec 1.1, "Pushing Manifests", "Deleting".
 
-Where the registry has no referrers API, the index of the tag schema is kept as the specification asks:
-clients may change it at the same time, so each change is read back and made again where another one won.
+Where the registry has no referrers API, the index of the tag schema is kept as the specification asks. Other
+clients may change it at the same time and the protocol has no way to exclude them: threads of this process
+take turns, and each change is read back and made again where another process won.
 """
 
 from __future__ import annotations
 
 import json
 import random
+import threading
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +23,8 @@ from orlop.kit import limits
 from orlop.kit.errors import Conflict, Corrupt, NotFound
 
 _PAUSE = 0.05
+_GUARD = threading.Lock()
+_TURNS: weakref.WeakValueDictionary[str, threading.Lock] = weakref.WeakValueDictionary()
 Entries = list[dict[str, Any]]
 
 
@@ -86,6 +91,16 @@ def _of_oci(manifest: RawManifest, client: RegistryClient) -> Manifest | Index |
 
 def _update(client: RegistryClient, subject: Digest, change: Callable[[Entries], Entries]) -> None:
     tag = fallback_tag(subject)
+    with _turn(f"{client.endpoint.host}/{client.endpoint.reference.repository}:{tag}"):
+        _change(client, tag, change)
+
+
+def _turn(name: str) -> threading.Lock:
+    with _GUARD:
+        return _TURNS.setdefault(name, threading.Lock())
+
+
+def _change(client: RegistryClient, tag: str, change: Callable[[Entries], Entries]) -> None:
     for attempt in range(limits.REFERRER_UPDATES):
         entries = _entries(client, tag)
         wanted = change(entries)
