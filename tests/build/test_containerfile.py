@@ -124,6 +124,7 @@ def test_flags() -> None:
     assert "no value" in str(error("FROM a\nCOPY --from a b"))
     assert "true" in error("FROM a\nCOPY --link=1 a b").hint
     assert "--mount" in error("FROM a\nRUN --maunt=x y").hint
+    assert "no variables" in str(error("FROM a\nCOPY --from=$x a b"))
     assert "no flags" in error("FROM a\nUSER --x y").hint
 
 

@@ -157,6 +157,9 @@ def _copy(statement: Statement, _: str) -> Copy:
     flags = _flags(
         statement, chown=TEXT, chmod=TEXT, link=SWITCH, exclude=LIST, parents=SWITCH, **{"from": TEXT}
     )
+    if "$" in flags.text("from"):
+        hint = "name a stage: FROM $IMAGE AS NAME, then --from=NAME"
+        raise bad(statement.place, "COPY --from takes no variables", hint)
     paths, destination, inline = _sources(statement)
     return Copy(
         statement.place,
