@@ -22,7 +22,8 @@ from tools.builds import local
 STRICTER = (
     "without a command", "with an empty array", "has no FROM", "is empty", "--mount", "--network=",
     "--security=", "a zero byte", "ONBUILD", "in a JSON array", "has no name", "without a path",
-    "there is no instruction", "not UTF-8", "--retries=", "takes no flags", "has no flag", "HEALTHCHECK", "--from takes",
+    "there is no instruction", "not UTF-8", "--retries=", "takes no flags", "has no flag", "HEALTHCHECK",
+    "--from takes",
 )  # fmt: skip
 
 
