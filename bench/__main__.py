@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import copy, cri, deployment, pull, run
+from bench import build, copy, cri, deployment, pull, run
 from bench.measure import Timing
 from bench.peers import CONTAINERD_VERSION
 from orlop.kit import process
@@ -19,7 +19,7 @@ from tools import machine
 from tools.builds.table import PROGRAMS
 
 _PAGE = Path("docs/benchmarks.md")
-_WHAT = ["run", "pull", "copy", "cri", "deployment"]
+_WHAT = ["run", "pull", "copy", "build", "cri", "deployment"]
 _BEGIN, _END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 
@@ -42,6 +42,8 @@ def main() -> int:
                 lines += _tables(pull.measure(Path(folder, "pull"), rounds=few), unit=1)
             if "copy" in what:
                 lines += _tables(copy.measure(Path(folder, "copy"), rounds=few), unit=1)
+            if "build" in what:
+                lines += _tables(build.measure(Path(folder, "build"), rounds=few), unit=1)
             if "cri" in what:
                 lines += cri.measure(Path(folder, "cri"), rounds=arguments.rounds)
             if "deployment" in what:
