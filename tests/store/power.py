@@ -31,10 +31,14 @@ KINDS = {
 
 
 class Disk:
-    """One disk of `size` MiB; a context manager."""
+    """One disk of `size` MiB; a context manager.
 
-    def __init__(self, folder: Path, kind: str, *, size: int = 400) -> None:
+    `state` is a folder elsewhere in which those who work on the disk mount files of it.
+    """
+
+    def __init__(self, folder: Path, kind: str, state: Path, *, size: int = 400) -> None:
         self._folder = folder
+        self._state = state
         self._kind = kind
         self._size = size
         self._held = contextlib.ExitStack()
@@ -45,11 +49,11 @@ class Disk:
         with contextlib.ExitStack() as made:
             _sparse(self._folder / "base.img", self._size * 12)
             run(["mkfs.xfs", "-q", "-m", "reflink=1", str(self._folder / "base.img")])
-            made.enter_context(_mounted(self._folder / "base.img", self._base, "nouuid"))
+            made.enter_context(_mounted(self._folder / "base.img", self._base, "nouuid", self._state))
             _sparse(self._base / "disk.img", self._size)
             make, options = KINDS[self._kind]
             run([*make, str(self._base / "disk.img")])
-            made.enter_context(_mounted(self._base / "disk.img", self.path, options))
+            made.enter_context(_mounted(self._base / "disk.img", self.path, options, self._state))
             self._held = made.pop_all()
         return self
 
@@ -81,7 +85,7 @@ class Disk:
         """The file system of a clone, mounted, for the `with` block; the clone is removed after it."""
         place = self._folder / "after"
         try:
-            with _mounted(clone, place, KINDS[self._kind][1]):
+            with _mounted(clone, place, KINDS[self._kind][1], self._state):
                 yield place
         finally:
             clone.unlink()
@@ -93,18 +97,19 @@ def _sparse(path: Path, size: int) -> None:
 
 
 @contextlib.contextmanager
-def _mounted(image: Path, place: Path, options: str) -> Iterator[None]:
+def _mounted(image: Path, place: Path, options: str, state: Path) -> Iterator[None]:
     place.mkdir(exist_ok=True)
     run(["mount", "-o", f"loop,{options}", str(image), str(place)])
     try:
         yield
     finally:
+        _unmount_below(state)
         _unmount_below(place)
         kernel.umount(str(place))
 
 
 def _unmount_below(place: Path) -> None:
-    """What a store mounted on it and left, uppermost first."""
+    """What a store mounted there and left, uppermost first."""
     lines = Path("/proc/self/mountinfo").read_text().splitlines()
     found = [line.split()[4] for line in lines if line.split()[4].startswith(f"{place}/")]
     for path in reversed(found):

@@ -318,6 +318,7 @@ def test_leftovers_of_blobs_and_old_uploads_are_removed(store: Store) -> None:
         path = Path(store.layout.uploads) / name
         path.write_bytes(b"half")
         os.utime(path, (time.time() - age, time.time() - age))
+    time.sleep(0.03)  # nobody who works now can have put it there
     assert store.check().leftovers == 2
     collected = store.collect()
     assert (collected.leftovers, collected.again) == (2, True)

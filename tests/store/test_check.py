@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -122,6 +123,7 @@ def test_leftovers_are_counted_and_taken_away(store: Store, node: Node) -> None:
     for folder in ("layers/99/diff/etc", "rootfs/gone/upper", "tmp/dead/layer"):
         os.makedirs(f"{node.root}/{folder}")
     os.makedirs(f"{node.state}/mounts/gone")
+    time.sleep(0.03)  # nobody who works now can have put them there
     report = store.check()
     assert report.clean
     assert report.leftovers == 4

@@ -110,7 +110,7 @@ def test_after_a_cut_the_store_has_what_it_acknowledged(tmp_path: Path, kind: st
     chance = random.Random(kind)
     with (
         tempfile.TemporaryDirectory(prefix="on-", dir="/var/tmp") as folder,
-        Disk(Path(folder), kind) as disk,
+        Disk(Path(folder), kind, tmp_path) as disk,
     ):
         node = Node(str(disk.path / "r"), str(tmp_path / "s"), str(tmp_path / "orlop.toml"))
         cuts = []

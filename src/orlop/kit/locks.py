@@ -50,12 +50,24 @@ def attempt(path: str) -> Iterator[bool]:
         os.close(descriptor)
 
 
+def remove(path: str) -> None:
+    """Remove the lock's file if nobody holds it: whoever waits for it makes it anew."""
+    with attempt(path) as held:
+        if held:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+
+
 def _acquire(path: str, kind: int, timeout: float, tick: Callable[[], None] | None) -> int:
     descriptor = _open(path)
     deadline = time.monotonic() + timeout
     pause = _POLL_FIRST
     try:
-        while not _try(descriptor, kind):
+        while not (held := _try(descriptor, kind)) or _removed(descriptor):
+            if held:
+                os.close(descriptor)
+                descriptor = _open(path)
+                continue
             if tick is not None:
                 tick()
             if time.monotonic() > deadline:
@@ -81,6 +93,11 @@ def _open(path: str) -> int:
         return os.open(path, flags, 0o600)
     except IsADirectoryError:
         return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def _removed(descriptor: int) -> bool:
+    """Whether the file was unlinked before it could be locked: others lock a new one."""
+    return os.fstat(descriptor).st_nlink == 0
 
 
 def _try(descriptor: int, kind: int) -> bool:

@@ -10,7 +10,7 @@ import time
 
 from orlop.kit import limits
 from orlop.kit.database import Database
-from orlop.store import images
+from orlop.store import images, leases
 
 
 def cached(database: Database, key: str) -> str | None:
@@ -21,7 +21,7 @@ def cached(database: Database, key: str) -> str | None:
     if time.time() - rows[0]["used"] > limits.BUILD_CACHE_TOUCH:
         with database.transaction(durable=False) as write:
             write.execute("UPDATE build_cache SET used = ? WHERE key = ?", (time.time(), key))
-    return str(rows[0]["image_id"])
+    return str(rows[0]["image_id"]) if leases.use(database, rows[0]["image_id"]) else None
 
 
 def remember(database: Database, keys: list[str], image_id: str) -> None:

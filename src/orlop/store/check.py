@@ -12,7 +12,7 @@ from orlop.image.digest import Digest, chain_ids
 from orlop.kit import locks
 from orlop.kit.database import Database
 from orlop.kit.errors import InvalidInput
-from orlop.store import image_volumes, mapped, overlay
+from orlop.store import image_volumes, leases, mapped, overlay
 from orlop.store.blobs import check as blobs
 from orlop.store.blobs.unused import old_uploads, stray
 from orlop.store.erofs import mounts as layer_mounts
@@ -38,22 +38,23 @@ def check(layout: Layout, database: Database, settings: StoreSettings, *, repair
     Leftovers of interrupted work are counted, not complained about: they are in nobody's way.
     """
     if repair:
-        with locks.hold(layout.lease_lock, timeout=settings.prune_wait):
+        with locks.hold(layout.removal_lock, timeout=settings.prune_wait):
             return _check(layout, database, repair=True)
     return _check(layout, database, repair=False)
 
 
 def _check(layout: Layout, database: Database, *, repair: bool) -> CheckReport:
+    before = leases.oldest(layout)
     problems = [*_layers(layout, database, repair=repair), *_images(database, repair=repair)]
     problems += blobs.problems(layout, database, repair=repair)
     problems += _rootfs(layout, database, repair=repair)
     mounts = stale_mounts(layout, database)
-    leftovers = len(mounts) + len(stray_folders(layout, database)) + len(dead(layout.tmp))
-    leftovers += len(stray(layout, database)) + len(old_uploads(layout))
+    leftovers = len(mounts) + len(stray_folders(layout, database, before)) + len(dead(layout.tmp))
+    leftovers += len(stray(layout, database, before)) + len(old_uploads(layout))
     if repair:
         for image_id, container_id in mounts:
             take_away(layout, database, image_id, container_id)
-        remove_leftovers(layout, database)
+        remove_leftovers(layout, database, before)
         layer_mounts.release_idle(layout, database)
     return CheckReport(
         problems=tuple(problems),

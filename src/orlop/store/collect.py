@@ -10,6 +10,7 @@ from orlop.kit import limits, locks
 from orlop.kit.database import Database
 from orlop.kit.errors import TimedOut
 from orlop.kit.value import dataclass
+from orlop.store import leases
 from orlop.store.blobs.unused import USED, remove_files
 from orlop.store.check import stale_mounts, take_away
 from orlop.store.layout import Layout
@@ -30,13 +31,14 @@ def collect(layout: Layout, database: Database) -> Collected:
     """See `Store.collect`."""
     swept = sweep(layout.tmp)
     try:
-        with locks.hold(layout.lease_lock, timeout=0):
+        with locks.hold(layout.removal_lock, timeout=0):
             return _alone(layout, database, swept)
-    except TimedOut:  # somebody pulls, and may be using what looks unused
+    except TimedOut:  # somebody else removes
         return Collected(leftovers=swept, again=True)
 
 
 def _alone(layout: Layout, database: Database, swept: int) -> Collected:
+    before = leases.oldest(layout)
     mounts = stale_mounts(layout, database)
     for image_id, container_id in mounts:
         take_away(layout, database, image_id, container_id)
@@ -44,13 +46,13 @@ def _alone(layout: Layout, database: Database, swept: int) -> Collected:
     names: list[str] = []
     blobs: list[str] = []
     if not young:
-        _, names, blobs = forget_unused(database, blob_age=limits.COLLECT_LAYER_AGE)
+        _, names, blobs = forget_unused(database, before, blob_age=limits.COLLECT_LAYER_AGE)
         remove_folders(layout, names)
         remove_files(layout, blobs)
         young = bool(
             database.query(f"SELECT 1 FROM blobs WHERE digest NOT IN ({USED}) LIMIT 1")  # noqa: S608
         )
-    leftovers, _ = remove_leftovers(layout, database)
+    leftovers, _ = remove_leftovers(layout, database, before)
     leftovers += swept + len(mounts) + len(blobs)
     return Collected(layers=len(names), leftovers=leftovers, again=young)
 

@@ -8,16 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Callable, Sequence
 
 from orlop.image.digest import Digest
 from orlop.kit import files, kernel, locks
 from orlop.kit.database import Database
 from orlop.kit.value import dataclass
+from orlop.store.blobs.put import ask_for as ask_for_blob
 from orlop.store.blobs.write import BlobWriter, adopt
+from orlop.store.ensure_layer import ask_for
 from orlop.store.errors import explained
 from orlop.store.layout import Layout
 from orlop.store.pack.folder import Packed, Times, pack
+
+TYPE_CHECKING = False  # as typing's, without importing typing
+if TYPE_CHECKING:
+    import sqlite3
 
 _BENEATH = kernel.RESOLVE_BENEATH | kernel.RESOLVE_NO_SYMLINKS
 
@@ -66,25 +73,28 @@ def commit_layer(
         diff_id = Digest(f"sha256:{digest.hexdigest()}")
         chain_id = diff_id if parent is None else Digest.of(f"{parent} {diff_id}".encode())
         with locks.hold(layout.diff_lock(diff_id)):
-            if not _known(database, diff_id):
-                _store(layout, database, diff_id, folder, packed, blob)
-            with database.transaction() as rows:
-                rows.execute(
-                    "INSERT OR IGNORE INTO layers (chain_id, parent, diff_id) VALUES (?, ?, ?)",
-                    (chain_id, parent, diff_id),
-                )
+            if not _known(database, chain_id, parent, diff_id):
+                _sync(folder, packed, blob)
+                number = _named(layout, database, diff_id, folder)
+                with database.transaction() as rows:
+                    adopt(layout, rows, diff_id, blob.path, blob.size)
+                    if number:
+                        _record(rows, diff_id, number, packed, blob.size)
+                    ask_for(rows, chain_id, parent, diff_id)
     return Committed(chain_id, diff_id, blob.size)
 
 
-def _known(database: Database, diff_id: Digest) -> bool:
-    """The same diff is there whole, with its archive."""
-    query = "SELECT 1 FROM diffs d JOIN blobs b ON b.digest = d.diff_id WHERE d.diff_id = ? AND d.broken = 0"
-    return bool(database.query(query, (diff_id,)))
+def _known(database: Database, chain_id: Digest, parent: Digest | None, diff_id: Digest) -> bool:
+    """The same diff is there whole, with its archive: then it is the layer now."""
+    with database.transaction() as rows:
+        there = "SELECT 1 FROM diffs WHERE diff_id = ? AND broken = 0"
+        if not rows.execute(there, (diff_id,)).fetchone() or ask_for_blob(rows, diff_id) is None:
+            return False
+        ask_for(rows, chain_id, parent, diff_id)
+    return True
 
 
-def _store(
-    layout: Layout, database: Database, diff_id: Digest, folder: str, packed: Packed, blob: BlobWriter
-) -> None:
+def _sync(folder: str, packed: Packed, blob: BlobWriter) -> None:
     files.write_atomic(f"{folder}/listing", packed.listing.packed(), mode=0o600, durable=False)
     place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -92,24 +102,29 @@ def _store(
     finally:
         os.close(place)
     blob.close()
-    there = database.query("SELECT 1 FROM diffs WHERE diff_id = ? AND broken = 0", (diff_id,))
-    number = ""
-    if not there:
-        with database.transaction() as rows:
-            said = rows.execute("UPDATE counter SET next = next + 1 RETURNING next - 1").fetchall()
-        number = str(int(said[0][0]))
-        files.make_folder(layout.layers)
-        os.rename(folder, layout.layer(number))
-        files.sync_folder(layout.layers)
+
+
+def _named(layout: Layout, database: Database, diff_id: Digest, folder: str) -> str:
+    """The number of the layer that the folder has become; "" where the diff is there, without its archive."""
     with database.transaction() as rows:
-        adopt(layout, rows, diff_id, blob.path, blob.size)
-        if number:
-            rows.execute(
-                "INSERT INTO diffs (diff_id, name, size, entries, packed, blob, opaque)"
-                " VALUES (?, ?, ?, ?, ?, ?, 0)"
-                " ON CONFLICT (diff_id) DO UPDATE SET name = excluded.name, broken = 0, form = 'files'",
-                (diff_id, number, packed.size, len(packed.listing), blob.size, diff_id),
-            )
+        there = "UPDATE layers SET asked = ? WHERE diff_id IN (SELECT diff_id FROM diffs WHERE broken = 0)"
+        if rows.execute(f"{there} AND diff_id = ?", (time.time(), diff_id)).rowcount:
+            return ""
+        said = rows.execute("UPDATE counter SET next = next + 1 RETURNING next - 1").fetchall()
+    number = str(int(said[0][0]))
+    files.make_folder(layout.layers)
+    os.rename(folder, layout.layer(number))
+    files.sync_folder(layout.layers)
+    return number
+
+
+def _record(rows: sqlite3.Connection, diff_id: Digest, number: str, packed: Packed, size: int) -> None:
+    rows.execute(
+        "INSERT INTO diffs (diff_id, name, size, entries, packed, blob, opaque)"
+        " VALUES (?, ?, ?, ?, ?, ?, 0)"
+        " ON CONFLICT (diff_id) DO UPDATE SET name = excluded.name, broken = 0, form = 'files'",
+        (diff_id, number, packed.size, len(packed.listing), size, diff_id),
+    )
 
 
 class _Lower:

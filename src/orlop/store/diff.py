@@ -8,10 +8,10 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 
-from orlop.kit import kernel, limits, locks
+from orlop.kit import kernel, limits
 from orlop.kit.database import Database
 from orlop.kit.value import dataclass
-from orlop.store import images
+from orlop.store import images, leases
 from orlop.store.errors import explained
 from orlop.store.layout import Layout
 from orlop.store.view import layers_of, merged
@@ -55,15 +55,22 @@ def diff(
 ) -> list[Difference]:
     """See `Store.diff`."""
     with contextlib.ExitStack() as stack:
-        stack.enter_context(locks.hold(layout.lease_lock, shared=True, tick=tick))
-        layers = layers_of(database, images.resolve(database, name)[0])
+        stack.enter_context(leases.hold(layout))
+        layers = _layers(database, name)
         if other:
-            before, after = layers, layers_of(database, images.resolve(database, other)[0])
+            before, after = layers, _layers(database, other)
         else:
             before, after = layers[:-1], layers
         old = stack.enter_context(merged(layout, database, before))
         new = stack.enter_context(merged(layout, database, after))
         return explained(differences)(old, new, tick)
+
+
+def _layers(database: Database, name: str) -> list[str]:
+    """Chain IDs, bottom first, that stay for as long as the lease is held."""
+    image_id = images.resolve(database, name)[0]
+    leases.use(database, image_id)
+    return layers_of(database, image_id)
 
 
 def differences(old: int, new: int, tick: Callable[[], None] = lambda: None) -> list[Difference]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from orlop.kit import files, locks
 from orlop.kit.database import Database
+from orlop.store import leases
 from orlop.store.errors import explained
 from orlop.store.layout import Layout
 from orlop.store.model import StoreSettings
@@ -20,6 +22,7 @@ from orlop.store.workspace import sweep, work_folder
 if TYPE_CHECKING:
     import sqlite3
 
+    from orlop.image.digest import Digest
     from orlop.image.sink import LayerRequest, Reader
     from orlop.kit.progress import Meter
     from orlop.store.blobs.write import BlobWriter
@@ -43,7 +46,7 @@ def ensure_layer(
     blob and commit the rows of both. Before the commit a crash leaves a folder that no row names (tmp/ or
     layers/<n>) or such a blob, which `prune` and `check` remove.
     """
-    with locks.hold(layout.lease_lock, shared=True, tick=tick):
+    with leases.hold(layout):
         if _known(database, layer) and not _wanted(database, settings, layer):
             meter.note("already there")
             return False
@@ -64,16 +67,23 @@ def ensure_layer(
 
 def _known(database: Database, layer: LayerRequest) -> bool:
     """The diff is there; the layer is named now if it was not (equal diffs on other parents are shared)."""
-    if not database.query("SELECT 1 FROM diffs WHERE diff_id = ? AND broken = 0", (layer.diff_id,)):
+    there = "SELECT 1 FROM diffs WHERE diff_id = ? AND broken = 0"
+    if not database.query(there, (layer.diff_id,)):
         return False
-    if database.query("SELECT 1 FROM layers WHERE chain_id = ?", (layer.chain_id,)):
-        return True
     with database.transaction() as rows:
-        rows.execute(
-            "INSERT OR IGNORE INTO layers (chain_id, parent, diff_id) VALUES (?, ?, ?)",
-            (layer.chain_id, layer.parent, layer.diff_id),
-        )
+        if rows.execute(there, (layer.diff_id,)).fetchone() is None:
+            return False
+        ask_for(rows, layer.chain_id, layer.parent, layer.diff_id)
     return True
+
+
+def ask_for(rows: sqlite3.Connection, chain_id: Digest, parent: Digest | None, diff_id: Digest) -> None:
+    """The diff, which is there, is the layer on top of `parent`; somebody counts on it now."""
+    rows.execute(
+        "INSERT INTO layers (chain_id, parent, diff_id, asked) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT (chain_id) DO UPDATE SET asked = excluded.asked",
+        (chain_id, parent, diff_id, time.time()),
+    )
 
 
 def _wanted(database: Database, settings: StoreSettings, layer: LayerRequest) -> bool:
@@ -123,15 +133,9 @@ def _fetch(
         blob = None
         if keep and not within:
             blob = stack.enter_context(_blob_writer(f"{work}/blob"))
-        done = unpack(
-            reader,
-            target,
-            layer.diff_id,
-            settings=settings,
-            tick=tick,
-            keep=None if blob is None else blob.write,
-        )
-        _finish(f"{work}/layer", form, target, blob)
+        done = unpack(reader, target, layer.diff_id, settings=settings, tick=tick, keep=blob)
+        if isinstance(listing := getattr(target.writer, "listing", None), Listing):
+            _keep_listing(f"{work}/layer", listing)
         _commit(layout, database, layer, f"{work}/layer", form, done, blob, within=keep and within)
 
 
@@ -170,14 +174,8 @@ def _blob_writer(path: str) -> BlobWriter:
 
 
 @explained
-def _finish(folder: str, form: str, target: Target, blob: BlobWriter | None) -> None:
-    """What lies beside the layer's content is durable too."""
-    if isinstance(listing := getattr(target.writer, "listing", None), Listing):
-        files.write_atomic(f"{folder}/listing", listing.packed(), mode=0o600)
-    if form == "erofs":
-        files.sync_folder(folder)
-    if blob is not None:
-        blob.finish()
+def _keep_listing(folder: str, listing: Listing) -> None:
+    files.write_atomic(f"{folder}/listing", listing.packed(), mode=0o600)
 
 
 @explained
@@ -193,13 +191,16 @@ def _commit(
     within: bool,
 ) -> None:
     """The layer and its blob, in one transaction. `within`: the blob is the tar in the layer's image."""
-    from orlop.store.blobs.write import adopt
+    from orlop.store.blobs.write import place, record, sync_place
 
-    with database.transaction() as rows:
-        number = int(rows.execute("UPDATE counter SET next = next + 1 RETURNING next - 1").fetchall()[0][0])
-    files.make_folder(layout.layers)
-    os.rename(folder, layout.layer(str(number)))
-    files.sync_folder(layout.layers)
+    if blob is not None:
+        place(layout, layer.blob, blob.path)
+    number = _placed(layout, database, folder)
+    # All names are there before the first is synced: one commit of the file system's journal takes them all.
+    for name in (layout.layer(number), layout.layers):
+        files.sync_folder(name)
+    if blob is not None:
+        sync_place(layout, layer.blob)
     with database.transaction() as rows:
         rows.execute(
             "INSERT INTO diffs (diff_id, name, size, entries, packed, blob, opaque, form)"
@@ -207,7 +208,7 @@ def _commit(
             " ON CONFLICT (diff_id) DO UPDATE SET name = excluded.name, form = excluded.form, broken = 0",
             (
                 layer.diff_id,
-                str(number),
+                number,
                 done.size,
                 done.entries,
                 done.packed,
@@ -216,14 +217,30 @@ def _commit(
                 form,
             ),
         )  # the conflict: `check` gave the old one up
-        rows.execute(
-            "INSERT OR IGNORE INTO layers (chain_id, parent, diff_id) VALUES (?, ?, ?)",
-            (layer.chain_id, layer.parent, layer.diff_id),
-        )
+        ask_for(rows, layer.chain_id, layer.parent, layer.diff_id)
         if blob is not None:
-            adopt(layout, rows, layer.blob, blob.path, blob.size)
+            record(rows, layer.blob, blob.size)
         elif within:
-            _record_within(rows, layer, str(number), done.packed)
+            _record_within(rows, layer, number, done.packed)
+
+
+def _placed(layout: Layout, database: Database, folder: str) -> str:
+    """Rename the folder to the next number, which is returned.
+
+    The number's own commit waits for no disk: one that a power cut took back may have been used.
+    """
+    files.make_folder(layout.layers)
+    while True:
+        with database.transaction(durable=False) as rows:
+            said = rows.execute("UPDATE counter SET next = next + 1 RETURNING next - 1").fetchall()
+        number = str(int(said[0][0]))
+        try:
+            os.rename(folder, layout.layer(number))
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+        else:
+            return number
 
 
 def _record_within(rows: sqlite3.Connection, layer: LayerRequest, name: str, size: int) -> None:

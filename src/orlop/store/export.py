@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from orlop.kit import locks
 from orlop.kit.database import Database
-from orlop.store import images
+from orlop.store import images, leases
 from orlop.store.errors import explained
 from orlop.store.layout import Layout
 from orlop.store.pack.folder import Write
@@ -18,7 +17,8 @@ def export_image(
     layout: Layout, database: Database, name: str, write: Write, tick: Callable[[], None]
 ) -> int:
     """See `Store.export_image`."""
-    with locks.hold(layout.lease_lock, shared=True, tick=tick):
+    with leases.hold(layout):
         image_id = images.resolve(database, name)[0]
+        leases.use(database, image_id)
         with merged(layout, database, layers_of(database, image_id)) as root:
             return explained(pack_tree)(root, write, tick=tick)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable
 
 from orlop.kit.database import Database
@@ -31,9 +32,10 @@ def put_image(database: Database, image: ImageRecord) -> None:
             if rows.execute("SELECT 1 FROM layers WHERE chain_id = ?", (chain_id,)).fetchone() is None:
                 raise LayerUnknown(f"layer {chain_id}", "is not in the store", hint="pull the image again")
         rows.execute(
-            "INSERT INTO images (id, digest, manifest, config, created) VALUES (?, ?, ?, ?, ?)"
-            " ON CONFLICT (id) DO UPDATE SET digest = excluded.digest, manifest = excluded.manifest",
-            (image.id, image.digest, image.manifest, image.config, created),
+            "INSERT INTO images (id, digest, manifest, config, created, asked) VALUES (?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT (id) DO UPDATE SET digest = excluded.digest, manifest = excluded.manifest,"
+            " asked = excluded.asked",
+            (image.id, image.digest, image.manifest, image.config, created, time.time()),
         )
         rows.executemany(
             "INSERT OR IGNORE INTO image_layers (image_id, position, chain_id) VALUES (?, ?, ?)",

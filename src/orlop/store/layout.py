@@ -14,7 +14,7 @@ state/volumes/<container>/<n>      images that are mounted into a container, rea
 state/layers/<n>-<device>-<inode>  EROFS images of layers, mounted (erofs/mounts.py)
 state/erofs                        whether this kernel mounts such images (erofs/support.py)
 state/images/<hex>/{root,by/}      read-only roots of images, and the names they were mounted by
-state/locks/                       flock files: lease, layers, containers
+state/locks/                       flock files: leases, removal, layers, containers
 """
 
 from __future__ import annotations
@@ -151,6 +151,11 @@ SCHEMA = (
     );
     CREATE INDEX build_cache_by_image ON build_cache (image_id)
     """,
+    # When somebody who counts on it last asked for it, in seconds since the epoch (leases.py).
+    """
+    ALTER TABLE layers ADD COLUMN asked REAL NOT NULL DEFAULT 0;
+    ALTER TABLE images ADD COLUMN asked REAL NOT NULL DEFAULT 0
+    """,
 )
 
 _STRIPES = 64  # lock files of containers: a fixed set, so that none is ever left over
@@ -174,7 +179,8 @@ class Layout:
         self.layer_mounts = f"{node.state}/layers"
         self.erofs_answer = f"{node.state}/erofs"
         self.locks = f"{node.state}/locks"
-        self.lease_lock = f"{self.locks}/store-lease"
+        self.leases = f"{self.locks}/leases"
+        self.removal_lock = f"{self.locks}/store-removal"
         self.layer_mounts_lock = f"{self.locks}/layer-mounts"
         self.layer_mount_lock = f"{self.locks}/layer-mount"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import time
 
-from orlop.kit import files, limits, locks
+from orlop.kit import limits, locks
 from orlop.kit.database import Database
-from orlop.store import reserve, run_caches
+from orlop.store import leases, reserve, run_caches
 from orlop.store.blobs import unused
 from orlop.store.blobs.unused import remove_files
 from orlop.store.erofs import mounts
@@ -18,7 +18,7 @@ from orlop.store.rootfs import tree_usage
 from orlop.store.workspace import dead, discard, sweep
 
 _USED_LAYERS = "SELECT chain_id FROM image_layers"
-_UNUSED = "SELECT id FROM images WHERE id NOT IN (SELECT image_id FROM uses)"
+_UNUSED = "SELECT id FROM images WHERE id NOT IN (SELECT image_id FROM uses) AND asked <= ?"
 _NAMELESS = (
     "id NOT IN (SELECT image_id FROM names) AND id NOT IN (SELECT image_id FROM build_cache WHERE used > ?)"
 )
@@ -26,14 +26,15 @@ _NAMELESS = (
 
 def prune(layout: Layout, database: Database, settings: StoreSettings, *, all_images: bool) -> Pruned:
     """See `Store.prune`."""
-    with locks.hold(layout.lease_lock, timeout=settings.prune_wait):
+    with locks.hold(layout.removal_lock, timeout=settings.prune_wait):
+        before = leases.oldest(layout)
         reserve.release(layout)
-        gone = _remove_images(layout, database, all_images=all_images)
-        layers, names, blobs = forget_unused(database)
+        gone = _remove_images(layout, database, before, all_images=all_images)
+        layers, names, blobs = forget_unused(database, before)
         of_layers = sum(tree_usage(layout.layer(name))[0] for name in names)
         remove_folders(layout, names)
         of_blobs = remove_files(layout, blobs)
-        leftovers, of_leftovers = remove_leftovers(layout, database)
+        leftovers, of_leftovers = remove_leftovers(layout, database, before)
         mounts.release_idle(layout, database)
         of_leftovers += run_caches.prune(layout, everything=all_images)
         _remove_locks(layout)
@@ -46,17 +47,20 @@ def prune(layout: Layout, database: Database, settings: StoreSettings, *, all_im
     )
 
 
-def forget_unused(database: Database, *, blob_age: float = 0.0) -> tuple[list[str], list[str], list[str]]:
+def forget_unused(
+    database: Database, before: float, *, blob_age: float = 0.0
+) -> tuple[list[str], list[str], list[str]]:
     """Layers that no image has, diffs that no layer has, blobs (so old, in seconds) that nothing names.
 
-    Returns chain IDs, names of folders that may go now, and digests of blobs whose files may. The caller
-    holds the lease alone.
+    Nothing that was asked for after the time `before` (leases.oldest). Returns chain IDs, names of folders
+    that may go now, and digests of blobs whose files may.
     """
     with database.transaction() as rows:
-        blobs = unused.forget_unused(rows, age=blob_age)
+        blobs = unused.forget_unused(rows, before, age=blob_age)
+        dangling = f"chain_id NOT IN ({_USED_LAYERS}) AND asked <= ?"
         layers = [
             row[0]
-            for row in rows.execute(f"SELECT chain_id FROM layers WHERE chain_id NOT IN ({_USED_LAYERS})")  # noqa: S608
+            for row in rows.execute(f"SELECT chain_id FROM layers WHERE {dangling}", (before,))  # noqa: S608
         ]
         rows.executemany("DELETE FROM layers WHERE chain_id = ?", [(chain_id,) for chain_id in layers])
         alone = "diff_id NOT IN (SELECT diff_id FROM layers)"
@@ -75,17 +79,17 @@ def remove_folders(layout: Layout, names: list[str]) -> None:
         discard(layout.tmp, layout.layer(name))
 
 
-def remove_leftovers(layout: Layout, database: Database) -> tuple[int, int]:
+def remove_leftovers(layout: Layout, database: Database, before: float) -> tuple[int, int]:
     """Folders that no row names, and work whose owner is dead; returns their count and bytes.
 
-    The caller holds the lease alone.
+    Nothing that came after the time `before` (leases.oldest).
     """
-    paths = [*dead(layout.tmp), *stray_folders(layout, database)]
+    paths = [*dead(layout.tmp), *stray_folders(layout, database, before)]
     freed = sum(tree_usage(path)[0] for path in paths)
     sweep(layout.tmp)
     for path in paths:
         _remove_stray(layout, database, path)
-    blobs = unused.stray(layout, database)
+    blobs = unused.stray(layout, database, before)
     freed += sum(map(unused.remove_file, blobs))
     uploads = unused.old_uploads(layout)
     for path in uploads:
@@ -94,8 +98,8 @@ def remove_leftovers(layout: Layout, database: Database) -> tuple[int, int]:
     return len(paths) + len(blobs) + len(uploads), freed
 
 
-def stray_folders(layout: Layout, database: Database) -> list[str]:
-    """What lies in layers/ and rootfs/ without a row."""
+def stray_folders(layout: Layout, database: Database, before: float) -> list[str]:
+    """What lies in layers/ and rootfs/ without a row, and came before that time."""
     found = []
     for folder, sql in (
         (layout.layers, "SELECT name FROM diffs UNION SELECT layer FROM blobs"),
@@ -103,7 +107,8 @@ def stray_folders(layout: Layout, database: Database) -> list[str]:
     ):
         there = set(os.listdir(folder)) if os.path.isdir(folder) else set()
         known = {row[0] for row in database.query(sql)}
-        found += [f"{folder}/{name}" for name in sorted(there - known)]
+        paths = [f"{folder}/{name}" for name in sorted(there - known)]
+        found += [path for path in paths if leases.is_stray(path, before)]
     return found
 
 
@@ -119,12 +124,12 @@ def _remove_stray(layout: Layout, database: Database, path: str) -> None:
         discard(layout.tmp, path)
 
 
-def _remove_images(layout: Layout, database: Database, *, all_images: bool) -> list[str]:
+def _remove_images(layout: Layout, database: Database, before: float, *, all_images: bool) -> list[str]:
     with database.transaction() as rows:
         if all_images:
-            found = rows.execute(_UNUSED)
+            found = rows.execute(_UNUSED, (before,))
         else:
-            found = rows.execute(f"{_UNUSED} AND {_NAMELESS}", (time.time() - limits.BUILD_CACHE_AGE,))
+            found = rows.execute(f"{_UNUSED} AND {_NAMELESS}", (before, time.time() - limits.BUILD_CACHE_AGE))
         gone = [row[0] for row in found if not is_image_mounted(layout, row[0])]
         rows.executemany("DELETE FROM images WHERE id = ?", [(image_id,) for image_id in gone])
     for image_id in gone:
@@ -133,7 +138,7 @@ def _remove_images(layout: Layout, database: Database, *, all_images: bool) -> l
 
 
 def _remove_locks(layout: Layout) -> None:
-    """Lock files of diffs and pulls are only taken inside a lease, which is ours alone now."""
+    """Lock files of diffs and pulls that nobody holds."""
     for name in os.listdir(layout.locks):
         if name.startswith(("diff-", "pull-")):
-            files.remove_tree(f"{layout.locks}/{name}")
+            locks.remove(f"{layout.locks}/{name}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from orlop.kit import locks
 from orlop.kit.database import Database
-from orlop.store import images, reserve
+from orlop.store import images, leases, reserve
 from orlop.store.errors import ImageInUse
 from orlop.store.image_mounts import is_image_mounted, release
 from orlop.store.layout import Layout
@@ -27,10 +27,10 @@ def remove_image(layout: Layout, database: Database, name: str, *, force: bool, 
     if not removed:
         return names
     release(layout, removed)
-    # A pull under way may count on layers that look unused: then they stay for `prune`.
-    with locks.attempt(layout.lease_lock) as alone:
+    # What others who are at work have asked for stays for `prune`.
+    with locks.attempt(layout.removal_lock) as alone:
         if alone:
-            _, folders, blobs = forget_unused(database)
+            _, folders, blobs = forget_unused(database, leases.oldest(layout))
             remove_folders(layout, folders)
             remove_files(layout, blobs)
     return [*names, removed]

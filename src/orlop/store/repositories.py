@@ -16,6 +16,7 @@ from orlop.kit import limits, locks
 from orlop.kit.database import Database
 from orlop.kit.errors import Conflict, NotFound
 from orlop.kit.value import dataclass, field
+from orlop.store import leases
 from orlop.store.blobs.put import is_there
 from orlop.store.blobs.unused import forget_unused, remove_files
 from orlop.store.blobs.write import adopt
@@ -145,7 +146,7 @@ class Repositories:
 
         `path` is below the store and goes, also where the store had the blob already.
         """
-        with locks.hold(self._layout.lease_lock, shared=True):
+        with leases.hold(self._layout):
             there = is_there(self._layout, self._database, digest, size)
             if not there:
                 _sync(path)
@@ -346,12 +347,13 @@ class Repositories:
     def free(self, *, grace: float, timeout: float) -> int:
         """Remove the files of blobs that neither a repository nor an image names; bytes that they had.
 
-        Blobs younger than `grace` seconds stay. Waits for uploads that end just now, and pulls; raises
-        TimedOut after `timeout` seconds.
+        Blobs younger than `grace` seconds stay, and what pulls and uploads under way have asked for. Waits
+        for others who remove; raises TimedOut after `timeout` seconds.
         """
-        with locks.hold(self._layout.lease_lock, timeout=timeout):
+        with locks.hold(self._layout.removal_lock, timeout=timeout):
+            before = leases.oldest(self._layout)
             with self._database.transaction() as rows:
-                gone = forget_unused(rows, age=grace)
+                gone = forget_unused(rows, before, age=grace)
             return remove_files(self._layout, gone)
 
 

@@ -57,10 +57,17 @@ class Store:
     @contextlib.contextmanager
     def lease(self) -> Iterator[None]:
         """What is ensured inside is not pruned before the end."""
-        from orlop.kit import locks
+        from orlop.store import leases
 
-        with locks.hold(self.layout.lease_lock, shared=True):
+        with leases.hold(self.layout):
             yield
+
+    @explained
+    def use(self, image_id: str) -> bool:
+        """The image is not pruned before this lease ends; False where it is not there."""
+        from orlop.store import leases
+
+        return leases.use(self._database, image_id)
 
     @explained
     @contextlib.contextmanager
@@ -130,6 +137,14 @@ class Store:
 
         with opened(self.layout, self._database, digest) as blob:
             yield blob
+
+    @contextlib.contextmanager
+    def open_archive(self, diff_id: Digest) -> Iterator[BlobFile]:
+        """As `open_blob`: the unpacked archive of a layer, where it is kept as such. Raises NotFound."""
+        from orlop.store.blobs.open import opened_archive
+
+        with opened_archive(self.layout, self._database, diff_id) as archive:
+            yield archive
 
     @explained
     def put_blob(

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 
-from orlop.kit import limits, locks
+from orlop.kit import limits
 from orlop.kit.database import Database
 from orlop.kit.errors import Corrupt
+from orlop.store import leases
 from orlop.store.blobs.write import BlobWriter, adopt
 from orlop.store.layout import Layout
 from orlop.store.workspace import work_folder
 
 TYPE_CHECKING = False  # as typing's, without importing typing
 if TYPE_CHECKING:
+    import sqlite3
+
     from orlop.image.digest import Digest
     from orlop.image.sink import Reader
 
@@ -29,7 +33,7 @@ def put_blob(
     tick: Callable[[], None],
 ) -> None:
     """See `Store.put_blob`."""
-    with locks.hold(layout.lease_lock, shared=True, tick=tick):
+    with leases.hold(layout):
         if is_there(layout, database, digest, size):
             return
         with work_folder(layout.tmp) as work, BlobWriter(f"{work}/blob") as writer:
@@ -41,7 +45,7 @@ def put_blob(
 
 def adopt_blob(layout: Layout, database: Database, digest: Digest, path: str) -> None:
     """See `Store.adopt_blob`."""
-    with locks.hold(layout.lease_lock, shared=True):
+    with leases.hold(layout):
         file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             os.fdatasync(file)
@@ -53,16 +57,27 @@ def adopt_blob(layout: Layout, database: Database, digest: Digest, path: str) ->
 
 
 def is_there(layout: Layout, database: Database, digest: str, size: int) -> bool:
-    """Recorded, and its file has the right length: a lost one is written again."""
-    rows = database.query("SELECT size, layer FROM blobs WHERE digest = ?", (digest,))
-    if not rows:
+    """Recorded, and its file has the right length: a lost one is written again. Whoever asks counts on it."""
+    if not database.query("SELECT 1 FROM blobs WHERE digest = ?", (digest,)):
+        return False
+    with database.transaction(durable=False) as write:
+        layer = ask_for(write, digest)
+    if layer is None:
         return False
     try:
-        if rows[0]["layer"]:
-            return os.path.exists(layout.image_file(rows[0]["layer"]))
+        if layer:
+            return os.path.exists(layout.image_file(layer))
         return os.stat(layout.blob(digest), follow_symlinks=False).st_size == size
     except FileNotFoundError:
         return False
+
+
+def ask_for(rows: sqlite3.Connection, digest: str) -> str | None:
+    """Somebody counts on the blob now: the layer that it lies within, or ""; None where it is not there."""
+    found = rows.execute(
+        "UPDATE blobs SET added = ? WHERE digest = ? RETURNING layer", (time.time(), digest)
+    ).fetchall()
+    return str(found[0][0]) if found else None
 
 
 def _copy(digest: Digest, size: int, reader: Reader, writer: BlobWriter, tick: Callable[[], None]) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from orlop.kit import limits
 from orlop.kit.database import Database
+from orlop.store import leases
 from orlop.store.layout import Layout
 
 TYPE_CHECKING = False  # as typing's, without importing typing
@@ -19,16 +20,16 @@ if TYPE_CHECKING:
 USED = "SELECT digest FROM image_blobs UNION SELECT digest FROM repository_blobs"
 
 
-def forget_unused(rows: sqlite3.Connection, *, age: float = 0.0) -> list[str]:
-    """Take the rows of unused blobs away that came `age` seconds ago or earlier; returns their digests.
+def forget_unused(rows: sqlite3.Connection, before: float, *, age: float = 0.0) -> list[str]:
+    """Take the rows of unused blobs away that came before that time, and `age` seconds ago or earlier.
 
-    `rows` is an open transaction; the caller holds the lease alone and then calls `remove_files`.
+    Returns their digests. `rows` is an open transaction; the caller then calls `remove_files`.
     """
     gone = [
         row[0]
         for row in rows.execute(
             f"SELECT digest FROM blobs WHERE digest NOT IN ({USED}) AND added <= ?",  # noqa: S608
-            (time.time() - age if age else float("inf"),),
+            (min(before, time.time() - age),),
         )
     ]
     rows.executemany("DELETE FROM blobs WHERE digest = ?", [(digest,) for digest in gone])
@@ -52,13 +53,13 @@ def remove_file(path: str) -> int:
     return 0
 
 
-def stray(layout: Layout, database: Database) -> list[str]:
-    """Files below blobs/ that no row names."""
+def stray(layout: Layout, database: Database, before: float) -> list[str]:
+    """Files below blobs/ that no row names, and that came before that time."""
     there = dict(_files(layout))
     if there:
         known = {row[0] for row in database.query("SELECT digest FROM blobs WHERE layer = ''")}
         there = {digest: path for digest, path in there.items() if digest not in known}
-    return [there[digest] for digest in sorted(there)]
+    return [there[digest] for digest in sorted(there) if leases.is_stray(there[digest], before)]
 
 
 def old_uploads(layout: Layout) -> list[str]:

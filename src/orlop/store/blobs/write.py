@@ -78,6 +78,13 @@ def adopt(layout: Layout, rows: sqlite3.Connection, digest: str, path: str, size
     if there is not None and there[0] and os.path.exists(layout.image_file(there[0])):
         os.unlink(path)
         return
+    place(layout, digest, path)
+    sync_place(layout, digest)
+    record(rows, digest, size)
+
+
+def place(layout: Layout, digest: str, path: str) -> None:
+    """The finished, verified file `path` has the blob's name; `sync_place` makes that durable."""
     target = layout.blob(digest)
     folder = os.path.dirname(target)
     if not os.path.isdir(folder):
@@ -85,7 +92,14 @@ def adopt(layout: Layout, rows: sqlite3.Connection, digest: str, path: str, size
         files.sync_folder(layout.blobs)
         files.sync_folder(layout.root)
     os.rename(path, target)
-    files.sync_folder(folder)
+
+
+def sync_place(layout: Layout, digest: str) -> None:
+    files.sync_folder(os.path.dirname(layout.blob(digest)))
+
+
+def record(rows: sqlite3.Connection, digest: str, size: int) -> None:
+    """Its row: the file is in its place, and durable."""
     rows.execute(
         "INSERT INTO blobs (digest, size, layer, added) VALUES (?, ?, '', ?)"
         " ON CONFLICT (digest) DO UPDATE SET size = excluded.size, layer = '', added = excluded.added",
@@ -95,4 +109,9 @@ def adopt(layout: Layout, rows: sqlite3.Connection, digest: str, path: str, size
 
 def wanted(database: Database, settings: StoreSettings, digest: str) -> bool:
     """Whether the blob of a layer that is pulled shall be kept, and is not there yet."""
-    return settings.keep_blobs and not database.query("SELECT 1 FROM blobs WHERE digest = ?", (digest,))
+    if not settings.keep_blobs:
+        return False
+    from orlop.store.blobs.put import ask_for
+
+    with database.transaction(durable=False) as rows:
+        return ask_for(rows, digest) is None
