@@ -77,7 +77,7 @@ class Sink(Protocol):
     """
 
     def lease(self) -> AbstractContextManager[None]:
-        """Protect unreferenced layers while an image is under way (shared among pulls, excludes prune).
+        """Protect what is asked for meanwhile, though no image has it yet. Waits for nobody.
 
         May be entered in one thread and left in another.
         """

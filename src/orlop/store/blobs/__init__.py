@@ -2,5 +2,5 @@
 
 A blob is a file below root/blobs, or the tar within a layer's own file (`blobs.layer`). It is in use where an
 image's manifest or a repository names it; what nothing uses goes with `prune`. Files appear by a rename
-inside a lease, before their row; whoever removes holds the lease alone.
+inside a lease, before their row, and are removed after it (leases.py).
 """

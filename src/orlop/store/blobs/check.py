@@ -24,7 +24,7 @@ _REPOSITORIES = "SELECT repository FROM repository_blobs WHERE digest = ?"
 def problems(layout: Layout, database: Database, *, repair: bool) -> Iterator[Problem]:
     """What is wrong with blobs, and whose they are.
 
-    A repair (the caller holds the lease alone) forgets a damaged one: the next pull or push brings it again.
+    A repair forgets a damaged one: the next pull or push brings it again.
     """
     # The tar within a layer's file was read with the layer, where that is still one.
     own = "layer = '' OR layer NOT IN (SELECT name FROM diffs)"
