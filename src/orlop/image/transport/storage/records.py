@@ -80,8 +80,7 @@ def layers(store: Store, tick: Callable[[], None]) -> dict[str, StoredLayer]:
     subject = f"{store.layers}/layers.json"
     with reading(store.layers, "layers.lock", tick):
         found = _objects(store.layers, "layers.json", subject)
-        with contextlib.suppress(NotFound):  # those of containers that are gone after a reboot
-            found += _objects(store.layers, "volatile-layers.json", subject)
+        found += _objects(store.layers, "volatile-layers.json", subject)  # gone after a reboot
     return {layer.id: layer for layer in (_layer(store, item, subject) for item in found)}
 
 
@@ -142,10 +141,16 @@ def _shared(descriptor: int, subject: str, tick: Callable[[], None]) -> None:
 
 
 def _objects(folder: str, name: str, subject: str) -> list[dict[str, Any]]:
-    files = FolderFiles(folder, folder)
+    """None where nothing was stored yet."""
+    try:
+        files = FolderFiles(folder, folder)
+    except NotFound:
+        return []
     try:
         with told(subject), files.open(name) as region:
             data = region.read_all(limits.STORAGE_RECORDS, subject)
+    except NotFound:
+        return []
     finally:
         files.close()
     found = documents.read_object(b'{"all":' + (data.strip() or b"[]") + b"}", subject).get("all")
