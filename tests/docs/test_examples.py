@@ -21,11 +21,14 @@ import pytest
 from orlop.cli.commands import COMMANDS
 from orlop.cli.tree import parsers
 from orlop.kit.node import Node
+from orlop.registry import passwords
+from orlop.store.repositories import HeldManifest
+from orlop.store.store import Store
 from tests.docs.pages import ROOT
 from tests.support import images
 from tests.support.cri import daemon
 from tests.support.node import temporary_node
-from tests.support.registry import Registry, registry
+from tests.support.registry import Authority, Registry, registry
 
 pytestmark = [pytest.mark.host, pytest.mark.timeout(300)]
 
@@ -123,14 +126,29 @@ def _prepare(command: str, example: str, environment: dict[str, str], folder: Pa
             _run(f"orlop play {name}.pod.yaml --wait 60", environment, folder)
     if command.endswith("remove") and "--force" not in words:
         _run("orlop pod stop --time 1 web db", environment, folder, check=False)
+    if command.startswith("registry"):
+        _prepare_registry(example, environment, folder)
     if example == "orlop image unmount busybox":
         _run("orlop image mount busybox", environment, folder)
 
 
+def _prepare_registry(example: str, environment: dict[str, str], folder: Path) -> None:
+    """A repository, a user, and a certificate."""
+    held = HeldManifest("sha256:" + _ALL_ZERO, "application/json", "", "", 2, b"{}")
+    store = Store(Node(environment["ORLOP_ROOT"], environment["ORLOP_STATE"], environment["ORLOP_CONFIG"]))
+    store.repositories.put_manifest("library/busybox", held, ("latest",))
+    store.close()
+    if "users" in example:
+        passwords.write(str(folder / "users"), "ada", "secret")
+    if "--tls-cert" in example:
+        for made, name in zip(
+            Authority(folder / "ca").issue("server"), ("site.crt", "site.key"), strict=True
+        ):
+            made.rename(folder / name)
+
+
 def _real(example: str, node: Node) -> str:
     """The example with what no two machines share: an image's ID, a digest, a place for man pages."""
-    from orlop.store.store import Store
-
     identifier = Store(node).image("busybox").id.partition(":")[2][:12]
     digest = images.busybox_image().digest.partition(":")[2]
     real = example.replace("3f57d9401f8d", identifier).replace(_ALL_ZERO, digest)
@@ -141,7 +159,7 @@ def _real(example: str, node: Node) -> str:
 def _is_endless(example: str) -> bool:
     return (
         example in ("orlop supervise", "orlop serve")
-        or example.startswith("orlop serve --listen")
+        or example.startswith(("orlop serve --listen", "orlop registry serve"))
         or example in _ENDLESS
         or any(word in example for word in ("--follow", "orlop attach"))
     )
@@ -177,7 +195,10 @@ def _type(example: str, environment: dict[str, str], folder: Path, *, endless: b
 
 
 def _input(example: str, folder: Path) -> int:
-    """Standard input: the YAML where the example reads `-`, else nothing."""
+    """Standard input: the YAML where the example reads `-`, a password for `passwd`, else nothing."""
+    if example.startswith("orlop registry passwd"):
+        (folder / "password").write_text("secret\n")
+        return os.open(folder / "password", os.O_RDONLY)
     if example.split()[1] == "play" and example.endswith(" -"):
         return os.open(folder / "web.yaml", os.O_RDONLY)
     return os.open(os.devnull, os.O_RDONLY)

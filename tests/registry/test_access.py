@@ -14,6 +14,8 @@ from orlop.registry import passwords
 from orlop.registry.access import read_rules
 from tests.registry.support import Client, Running, digest, orlop, serving, temporary_root
 
+pytestmark = pytest.mark.host
+
 
 def _basic(user: str, password: str) -> str:
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()

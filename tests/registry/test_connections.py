@@ -16,6 +16,8 @@ import pytest
 from tests.registry.support import MANIFEST, Client, Running, digest, serving
 from tests.support.registry import Authority
 
+pytestmark = pytest.mark.host
+
 _PING = b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n"
 
 

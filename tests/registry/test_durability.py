@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import signal
 import subprocess
@@ -14,8 +15,9 @@ import pytest
 
 from orlop.image.digest import Digest
 from orlop.kit import limits
+from orlop.kit.node import Node
 from orlop.registry.upload_files import Uploads
-from orlop.store.repositories import HeldManifest, Repositories
+from orlop.store.repositories import HeldManifest
 from orlop.store.store import Store
 from tests.registry.support import (
     INDEX,
@@ -24,10 +26,13 @@ from tests.registry.support import (
     Client,
     descriptor,
     digest,
+    image,
     orlop,
     serving,
     temporary_root,
 )
+
+pytestmark = pytest.mark.host
 
 _DATA = os.urandom(3_000_000)
 
@@ -186,9 +191,7 @@ def test_an_upload_that_does_not_fit_on_the_disk_is_said_and_gone(tmp_path: Path
         subprocess.run(["umount", disk], check=True)
 
 
-def _node(folder: Path) -> object:
-    from orlop.kit.node import Node
-
+def _node(folder: Path) -> Node:
     (folder / "orlop.toml").touch()
     return Node(str(folder / "r"), str(folder / "s"), str(folder / "orlop.toml"))
 
@@ -332,8 +335,6 @@ def test_blobs_of_repositories_survive_the_stores_own_prune() -> None:
 
 
 def test_list_shows_repositories_and_tags() -> None:
-    import json
-
     with serving() as running:
         client = running.client()
         data = client.push_image("a/b", "one", b"layer")
@@ -362,8 +363,5 @@ def test_sparse_takes_manifests_that_name_what_is_absent() -> None:
         document = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [descriptor(MANIFEST, b"absent")]}
         assert client.put_manifest("a", "t", document).status == 201
         client.push_blob("a", b"{}")
-        from tests.registry.support import image
-
         assert client.put_manifest("a", "u", image(b"{}", [b"absent"])).status == 201
         assert LAYER in client.ask("GET", "/v2/a/manifests/u").body.decode()
-        assert Repositories is not None

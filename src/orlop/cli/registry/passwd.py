@@ -14,7 +14,7 @@ DESCRIPTION = """Write a user and the bcrypt hash of a password into a file for 
 takes it over."""
 EXAMPLES = (
     "orlop registry passwd users ada",
-    "echo secret | orlop registry passwd --stdin users ada",
+    "orlop registry passwd --stdin users ada",
     "orlop registry passwd --delete users ada",
 )
 

@@ -14,7 +14,7 @@ foreground until SIGTERM; prints its URL once it answers. Who may do what: docs/
 EXAMPLES = (
     "orlop registry serve",
     "orlop registry serve --listen 127.0.0.1:0",
-    "orlop registry serve --listen 0.0.0.0:5000 --tls-cert site.crt --tls-key site.key --users users",
+    "orlop registry serve --listen 127.0.0.1:5443 --tls-cert site.crt --tls-key site.key --users users",
 )
 
 
