@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import build, copy, cri, deployment, pull, run
+from bench import build, copy, cri, deployment, imports, pull, run
 from bench.measure import Timing
 from bench.peers import CONTAINERD_VERSION
 from orlop.kit import process
@@ -19,7 +19,7 @@ from tools import machine
 from tools.builds.table import PROGRAMS
 
 _PAGE = Path("docs/benchmarks.md")
-_WHAT = ["run", "pull", "copy", "build", "cri", "deployment"]
+_WHAT = ["run", "pull", "import", "copy", "build", "cri", "deployment"]
 _BEGIN, _END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 
@@ -40,6 +40,8 @@ def main() -> int:
                 lines += _tables(run.measure(Path(folder, "run"), rounds=arguments.rounds), unit=1000)
             if "pull" in what:
                 lines += _tables(pull.measure(Path(folder, "pull"), rounds=few), unit=1)
+            if "import" in what:
+                lines += _tables(imports.measure(Path(folder, "import"), rounds=few), unit=1)
             if "copy" in what:
                 lines += _tables(copy.measure(Path(folder, "copy"), rounds=few), unit=1)
             if "build" in what:
