@@ -21,6 +21,8 @@ from orlop.build.run import Job
 from orlop.build.state import State, layers_of
 from orlop.image.platform import Platform
 from orlop.kit import limits
+from orlop.pod import inside
+from orlop.runtime import users
 from orlop.store.pack.folder import Times
 
 TYPE_CHECKING = False  # as typing's, without importing typing
@@ -122,13 +124,12 @@ class StageBuild:
             return
 
         def make(root: ScratchRoot) -> None:
-            from orlop.pod.inside import make_folder
-
-            make_folder(root.path, path)
+            user = users.resolve(root.path, state.configuring.user or "0")
+            inside.make_folder(root.path, path, owner=(user.uid, user.gid))
 
         self._step(
             instruction,
-            Keys((key("workdir", self._base_key, path),)),
+            Keys((key("workdir", self._base_key, path, state.configuring.user),)),
             f"/bin/sh -c #(nop) WORKDIR {path}",
             lambda: self._on_root(make),
         )
