@@ -84,7 +84,7 @@ class Bench:
         return found
 
     def files(self, built: Built, *, below: str = "") -> dict[str, str]:
-        """What is in the image: regular files' texts by their paths, `/` behind folders, links as -> target."""
+        """What is in the image: files' texts by their paths, `/` behind folders, links as -> target."""
         with self.store.image_root(built.id) as root:
             return tree(Path(root) / below)
 

@@ -87,7 +87,7 @@ def test_killed_at_any_moment(bench: Bench) -> None:
         assert command(bench.node, "ps", stdout=subprocess.DEVNULL).wait(60) == 0
         _nothing_left(bench)
         assert bench.store.check().clean
-    assert bench.make(_SHORT).steps == 6
+    assert bench.make(_SHORT).steps == 5
 
 
 def test_eight_builds_of_one_file_at_once(bench: Bench) -> None:
