@@ -252,7 +252,8 @@ class FileWriter:
             except OSError as error:
                 # A file system without the attribute's class, or a class that this kind of file cannot bear:
                 # left out, as the field does. Capabilities are never left out.
-                if error.errno not in (errno.ENOTSUP, errno.EPERM, errno.EACCES) or name == "security.capability":
+                left_out = error.errno in (errno.ENOTSUP, errno.EPERM, errno.EACCES)
+                if not left_out or name == "security.capability":
                     raise
                 continue
             kept.append((name, value))
