@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 
 from orlop.build import graph
 from orlop.build.containerfile import model, parse, scope
+from orlop.build.context import ignore
 from orlop.build.context.open import open_context, open_named
 from orlop.build.context.tree import Tree
 from orlop.build.document import Document, manifest, moment
@@ -30,6 +31,7 @@ from orlop.image.sink import ImageRecord, LayerRequest, Reader
 from orlop.kit import limits
 from orlop.kit.config import Config
 from orlop.kit.errors import Cancelled, NotFound
+from orlop.kit.files import read_bounded
 from orlop.kit.node import Node
 from orlop.kit.progress import QuietMeter
 from orlop.pod.context import Pods
@@ -55,7 +57,10 @@ def build(
         context = open_context(options.context, file=options.file, scratch=folder)
         with context, contextlib.ExitStack() as stack:
             stack.callback(whole.close)
-            return whole.run(context.tree, parse.parse(context.containerfile, context.name), folder)
+            tree = context.tree
+            if options.ignore_file:
+                tree = stack.enter_context(_ignoring(tree, options.ignore_file))
+            return whole.run(tree, parse.parse(context.containerfile, context.name), folder)
 
 
 class Build:
@@ -379,6 +384,15 @@ def canonical(name: str) -> str:
         raise InvalidInput(name, "holds a digest, which no tag can give", hint="write repository:tag")
     reference = Reference.parse(f"localhost/{name}" if is_short(name) else name)
     return reference.canonical
+
+
+def _ignoring(tree: Tree, path: str) -> Tree:
+    """The context with the patterns of another file. Raises NotFound."""
+    try:
+        data = read_bounded(path, limits.IGNORE_FILE_SIZE)
+    except OSError as error:
+        raise NotFound(path, f"cannot be read: {error.strerror}", hint="name a file of patterns") from error
+    return Tree(tree.path, tree.label, ignore=ignore.Ignore(ignore.parse(data), path))
 
 
 def _binfmt() -> list[str]:

@@ -1,4 +1,4 @@
-"""`orlop build --export type=local|tar,dest=PATH`: the files of the result beside the image."""
+"""`orlop build --output type=local|tar,dest=PATH`: the files of the result beside the image."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def parsed(text: str) -> tuple[str, str]:
     kind, path = fields.get("type", ""), fields.get("dest", "")
     if kind not in ("local", "tar") or (not path and kind == "local") or set(fields) - {"type", "dest"}:
         raise InvalidInput(
-            f"--export {text}", "is not type=local|tar,dest=PATH", hint="write type=tar,dest=root.tar"
+            f"--output {text}", "is not type=local|tar,dest=PATH", hint="write type=tar,dest=root.tar"
         )
     return kind, path or "-"
 

@@ -57,7 +57,12 @@ def add_arguments(parser: Parser) -> None:
     add("--timestamp", metavar="SECONDS", type=int, help="every time in the image, since the epoch")
     add("--ignorefile", metavar="FILE", default="", help="instead of CONTEXT/.containerignore")
     add("--iidfile", metavar="FILE", default="", help="write the image's ID here")
-    add("--export", metavar="type=local|tar,dest=PATH", default="", help="write its files here as well")
+    add(
+        *("--output", "-o"),
+        metavar="table|json|type=local,dest=DIR|type=tar,dest=FILE",
+        default="table",
+        help="how the answer is printed, or where the image's files are written as well",
+    )
     add("--jobs", metavar="COUNT", type=int, default=0, help="steps at the same time")
     add("--progress", choices=("auto", "plain"), default="auto", help="how progress is shown")
     add("-q", "--quiet", action="store_true", help="only the ID")
@@ -69,6 +74,10 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
     from orlop.cli.container.run import present
 
     asked = options(arguments)
+    if arguments.output not in ("table", "json"):
+        from orlop.build.output import parsed
+
+        parsed(arguments.output)  # before the work
     _ = context.pods  # takes away what a build that was killed has left
 
     class Bases:
@@ -105,17 +114,17 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
 
 
 def _deliver(context: Context, arguments: argparse.Namespace, built: Built) -> None:
-    if arguments.export:
+    if arguments.output not in ("table", "json"):
         from orlop.build.output import write
 
-        write(context.store, built.id, arguments.export)
+        write(context.store, built.id, arguments.output)
     if arguments.iidfile:
         from orlop.kit.files import write_atomic
 
         write_atomic(os.path.abspath(arguments.iidfile), built.id.encode())
     if context.json:
         emit({key: getattr(built, key) for key in ("id", "digest", "names", "steps", "cached")})
-    else:
+    elif not arguments.output.endswith("dest=-") and arguments.output != "-":
         print(built.id, flush=True)
 
 
