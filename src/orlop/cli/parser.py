@@ -151,7 +151,13 @@ def add_globals(parser: Parser) -> None:
     if not parser.has("--config"):
         add("--config", metavar="FILE", help="configuration (ORLOP_CONFIG; /etc/orlop/orlop.toml)")
     brief = () if parser.has("-o") else ("-o",)
-    add("--output", *brief, choices=("table", "json"), default="table", help="for people, or for programs")
+    if not parser.has("--output"):  # `build` takes more than these two
+        add(
+            *("--output", *brief),
+            choices=("table", "json"),
+            default="table",
+            help="for people, or for programs",
+        )
     short = () if parser.has("-v") else ("-v",)
     add("--verbose", *short, action="store_true", help="say on standard error what is done")
     add("--help", "-h", action="help", help="print this and leave")
