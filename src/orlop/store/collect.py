@@ -48,7 +48,7 @@ def _alone(layout: Layout, database: Database, swept: int) -> Collected:
     if not young:
         _, names, blobs = forget_unused(database, before, blob_age=limits.COLLECT_LAYER_AGE)
         remove_folders(layout, names)
-        remove_files(layout, blobs)
+        remove_files(layout, database, blobs)
         young = bool(
             database.query(f"SELECT 1 FROM blobs WHERE digest NOT IN ({USED}) LIMIT 1")  # noqa: S608
         )

@@ -219,7 +219,7 @@ def _commit(
         )  # the conflict: `check` gave the old one up
         ask_for(rows, layer.chain_id, layer.parent, layer.diff_id)
         if blob is not None:
-            record(rows, layer.blob, blob.size)
+            record(layout, rows, layer.blob, blob.path, blob.size)
         elif within:
             _record_within(rows, layer, number, done.packed)
 

@@ -33,7 +33,7 @@ def prune(layout: Layout, database: Database, settings: StoreSettings, *, all_im
         layers, names, blobs = forget_unused(database, before)
         of_layers = sum(tree_usage(layout.layer(name))[0] for name in names)
         remove_folders(layout, names)
-        of_blobs = remove_files(layout, blobs)
+        of_blobs = remove_files(layout, database, blobs)
         leftovers, of_leftovers = remove_leftovers(layout, database, before)
         mounts.release_idle(layout, database)
         of_leftovers += run_caches.prune(layout, everything=all_images)

@@ -32,5 +32,5 @@ def remove_image(layout: Layout, database: Database, name: str, *, force: bool, 
         if alone:
             _, folders, blobs = forget_unused(database, leases.oldest(layout))
             remove_folders(layout, folders)
-            remove_files(layout, blobs)
+            remove_files(layout, database, blobs)
     return [*names, removed]

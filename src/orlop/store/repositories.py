@@ -354,7 +354,7 @@ class Repositories:
             before = leases.oldest(self._layout)
             with self._database.transaction() as rows:
                 gone = forget_unused(rows, before, age=grace)
-            return remove_files(self._layout, gone)
+            return remove_files(self._layout, self._database, gone)
 
 
 _LEADS = "SELECT digest FROM repository_tags WHERE repository = ?1 AND tag = ?2"

@@ -88,4 +88,4 @@ def _forget(layout: Layout, database: Database, digest: str) -> None:
     with database.transaction() as rows:
         rows.execute("DELETE FROM blobs WHERE digest = ?", (digest,))
         rows.execute("DELETE FROM repository_blobs WHERE digest = ?", (digest,))
-    remove_file(layout.blob(digest))
+        remove_file(layout.blob(digest))  # before anybody can put a whole one there

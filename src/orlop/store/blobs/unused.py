@@ -36,11 +36,16 @@ def forget_unused(rows: sqlite3.Connection, before: float, *, age: float = 0.0) 
     return gone
 
 
-def remove_files(layout: Layout, digests: list[str]) -> int:
-    """The files of blobs that are forgotten; returns the bytes that they had on disk."""
+def remove_files(layout: Layout, database: Database, digests: list[str]) -> int:
+    """The files of blobs that are forgotten; returns the bytes that they had on disk.
+
+    One that came again meanwhile stays: it has a row, or gets it from who looks whether its file is there.
+    """
     freed = 0
     for digest in digests:
-        freed += remove_file(layout.blob(digest))
+        with database.transaction(durable=False) as rows:
+            if rows.execute("SELECT 1 FROM blobs WHERE digest = ?", (digest,)).fetchone() is None:
+                freed += remove_file(layout.blob(digest))
     return freed
 
 

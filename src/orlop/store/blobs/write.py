@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import time
@@ -78,28 +79,46 @@ def adopt(layout: Layout, rows: sqlite3.Connection, digest: str, path: str, size
     if there is not None and there[0] and os.path.exists(layout.image_file(there[0])):
         os.unlink(path)
         return
-    place(layout, digest, path)
+    _make_folder(layout, digest)
+    os.rename(path, layout.blob(digest))
     sync_place(layout, digest)
-    record(rows, digest, size)
+    _insert(rows, digest, size)
 
 
 def place(layout: Layout, digest: str, path: str) -> None:
-    """The finished, verified file `path` has the blob's name; `sync_place` makes that durable."""
-    target = layout.blob(digest)
-    folder = os.path.dirname(target)
+    """The finished, verified file `path` has the blob's name, too; `sync_place` makes that durable."""
+    _make_folder(layout, digest)
+    other = f"{path}.{files.unique()}"
+    os.link(path, other)
+    os.rename(other, layout.blob(digest))  # over a damaged one
+    with contextlib.suppress(FileNotFoundError):  # rename(2) leaves a link to the same file alone
+        os.unlink(other)
+
+
+def _make_folder(layout: Layout, digest: str) -> None:
+    folder = os.path.dirname(layout.blob(digest))
     if not os.path.isdir(folder):
         files.make_folder(folder)
         files.sync_folder(layout.blobs)
         files.sync_folder(layout.root)
-    os.rename(path, target)
 
 
 def sync_place(layout: Layout, digest: str) -> None:
     files.sync_folder(os.path.dirname(layout.blob(digest)))
 
 
-def record(rows: sqlite3.Connection, digest: str, size: int) -> None:
-    """Its row: the file is in its place, and durable."""
+def record(layout: Layout, rows: sqlite3.Connection, digest: str, path: str, size: int) -> None:
+    """The row of what `place` has put there and `sync_place` made durable.
+
+    Who removed an older one of this digest may have taken the new file for it: then it is placed again.
+    """
+    if not os.path.exists(layout.blob(digest)):
+        place(layout, digest, path)
+        sync_place(layout, digest)
+    _insert(rows, digest, size)
+
+
+def _insert(rows: sqlite3.Connection, digest: str, size: int) -> None:
     rows.execute(
         "INSERT INTO blobs (digest, size, layer, added) VALUES (?, ?, '', ?)"
         " ON CONFLICT (digest) DO UPDATE SET size = excluded.size, layer = '', added = excluded.added",
