@@ -71,7 +71,7 @@ def stage(running: Registry, tmp_path: Path) -> Iterator[tuple[Node, dict[str, s
         conf.write_text(
             "".join(
                 f'[[registry]]\nprefix = "{host}"\nlocation = "{running.address}"\ninsecure = true\n'
-                for host in ("docker.io", "registry.example.org")
+                for host in ("docker.io", "registry.example.org", running.address)
             )
         )
         (tmp_path / "site").mkdir()
@@ -87,6 +87,7 @@ def stage(running: Registry, tmp_path: Path) -> Iterator[tuple[Node, dict[str, s
             "ORLOP_STATE": node.state,
             "ORLOP_CONFIG": node.config,
             "CONTAINERS_REGISTRIES_CONF": str(conf),
+            "REGISTRY_AUTH_FILE": str(tmp_path / "auth.json"),
             "TERM": "xterm",
         }
         try:
@@ -102,7 +103,9 @@ def test_the_example_runs(
     node, environment = stage
     _prepare(command, example, environment, tmp_path)
     with daemon(node) if command == "status" else contextlib.nullcontext():
-        status, printed = _type(_real(example, node), environment, tmp_path, endless=_is_endless(example))
+        status, printed = _type(
+            _real(example, node, running), environment, tmp_path, endless=_is_endless(example)
+        )
     assert status in (_INTERRUPTED if _is_endless(example) else {0}), f"{example}: {status}\n{printed}"
 
 
@@ -113,9 +116,12 @@ def test_every_command_has_an_example() -> None:
 def _prepare(command: str, example: str, environment: dict[str, str], folder: Path) -> None:
     """What the example takes for granted: `web` and `db` run, unless it is the one that makes them."""
     words = example.split()
-    if command not in ("run", "play") and {"web", "db", "web/nginx", "--all"} & {
-        w.split(":")[0] for w in words
-    }:
+    if command not in ("run", "play", "image copy", "image logout") and {
+        "web",
+        "db",
+        "web/nginx",
+        "--all",
+    } & {w.split(":")[0] for w in words}:
         for name in ("web", "db"):
             pod = (
                 f"apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec:\n"
@@ -128,6 +134,11 @@ def _prepare(command: str, example: str, environment: dict[str, str], folder: Pa
         _run("orlop pod stop --time 1 web db", environment, folder, check=False)
     if command.startswith("registry"):
         _prepare_registry(example, environment, folder)
+    if command == "image delete":
+        for name in ("docker://registry.example.org/team/app:1", "oci:images:busybox"):
+            _run(f"orlop image copy docker://debian:12 {name}", environment, folder)
+    if command == "image logout":
+        (folder / "auth.json").write_text('{"auths": {"registry.example.org": {"auth": "eDp5"}}}')
     if example == "orlop image unmount busybox":
         _run("orlop image mount busybox", environment, folder)
 
@@ -147,8 +158,10 @@ def _prepare_registry(example: str, environment: dict[str, str], folder: Path) -
             made.rename(folder / name)
 
 
-def _real(example: str, node: Node) -> str:
+def _real(example: str, node: Node, running: Registry) -> str:
     """The example with what no two machines share: an image's ID, a digest, a place for man pages."""
+    if " login " in example:  # which asks the very host that it is told
+        example = example.replace("registry.example.org", running.address)
     identifier = Store(node).image("busybox").id.partition(":")[2][:12]
     digest = images.busybox_image().digest.partition(":")[2]
     real = example.replace("3f57d9401f8d", identifier).replace(_ALL_ZERO, digest)
@@ -195,8 +208,8 @@ def _type(example: str, environment: dict[str, str], folder: Path, *, endless: b
 
 
 def _input(example: str, folder: Path) -> int:
-    """Standard input: the YAML where the example reads `-`, a password for `passwd`, else nothing."""
-    if example.startswith("orlop registry passwd"):
+    """Standard input: the YAML where the example reads `-`, a password where one is wanted, else nothing."""
+    if example.startswith("orlop registry passwd") or "--password-stdin" in example:
         (folder / "password").write_text("secret\n")
         return os.open(folder / "password", os.O_RDONLY)
     if example.split()[1] == "play" and example.endswith(" -"):

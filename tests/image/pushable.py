@@ -197,7 +197,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             "mediaType": "application/vnd.oci.image.index.v1+json",
             "manifests": entries,
         }
-        self.answer(200, json.dumps(index).encode(), index["mediaType"])
+        self.answer(200, json.dumps(index).encode(), str(index["mediaType"]))
 
     def _tags(self, _: str, query: dict[str, list[str]]) -> None:
         """Two a page, whatever was asked for."""

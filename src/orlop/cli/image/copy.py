@@ -20,10 +20,10 @@ docker-archive:PATH[:REF], dir:PATH, store:NAME (this node), containers-storage:
 only). Of an index the image for this machine is copied, unless --all or --platform say otherwise.
 Bytes stay as they are unless the destination or an option needs them otherwise. Prints the digest."""
 EXAMPLES = (
-    "orlop image copy docker://docker.io/library/busybox:latest oci:/srv/images:busybox",
-    "orlop image copy --all --preserve-digests docker://one.example/app:1 docker://two.example/app:1",
-    "orlop image copy --compress zstd --level 6 store:app:1 docker://registry.example/app:zstd",
-    "orlop image copy docker-archive:app.tar store:app:1",
+    "orlop image copy docker://docker.io/library/busybox:latest oci:images:busybox",
+    "orlop image copy --all --preserve-digests docker://debian:12 docker://registry.example.org/debian:12",
+    "orlop image copy --compress zstd --level 6 docker://nginx docker://registry.example.org/nginx:zstd",
+    "orlop image copy docker://nginx store:registry.example.org/nginx:1",
 )
 JSON = """an object: `source`, `destination`, `digest`, `manifests`, `sent` and `there` (blobs that were
 transferred, and those that the destination had), `bytes` (sent, as packed)."""

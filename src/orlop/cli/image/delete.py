@@ -18,7 +18,7 @@ space when it next collects garbage); --tag-only takes the tag alone, where the 
 Images of this node are removed by `orlop image remove`. Prints the digest of what was deleted."""
 EXAMPLES = (
     "orlop image delete docker://registry.example.org/team/app:1",
-    "orlop image delete oci:/srv/images:busybox",
+    "orlop image delete oci:images:busybox",
 )
 JSON = "an object: `name`, `digest`."
 

@@ -19,6 +19,7 @@ EXAMPLES = (
     "orlop image inspect busybox",
     "orlop image inspect 3f57d9401f8d --output json",
     "orlop image inspect --raw docker://docker.io/library/busybox",
+    "orlop image inspect --config busybox",
 )
 JSON = """a list of objects: the keys of `image list`, and `os`, `architecture`, `variant`, `config` (what the
 image says about how to run it), `history`, `manifest` (as the registry gave it). Of an image that is not of

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 DESCRIPTION = "One line a tag, in the registry's order; NAME is looked up at its registry, without mirrors."
 EXAMPLES = (
-    "orlop image list-tags docker.io/library/busybox",
-    "orlop image list-tags docker://registry.example.org/team/app --output json",
+    "orlop image list-tags busybox",
+    "orlop image list-tags docker://registry.example.org/private/app --output json",
 )
 JSON = "an object: `repository`, `tags` (a list)."
 

@@ -17,9 +17,8 @@ DESCRIPTION = """Asks for what is not given, where there is a terminal. The regi
 is written; then containers-auth.json(5), which podman and skopeo read too, or the credential helper that
 it names."""
 EXAMPLES = (
-    "orlop image login registry.example.org",
     "orlop image login --username ada --password-stdin registry.example.org",
-    "orlop login --authfile /etc/orlop/auth.json registry.example.org/team",
+    "orlop login --authfile auth.json -u ada --password-stdin registry.example.org/team",
 )
 JSON = "an object: `registry`, `user`, `file` (or the helper's program)."
 _LONGEST = 64 * 1024  # bytes of a password

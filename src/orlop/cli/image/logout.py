@@ -13,8 +13,7 @@ DESCRIPTION = (
 )
 EXAMPLES = (
     "orlop image logout registry.example.org",
-    "orlop image logout --all",
-    "orlop logout --authfile /etc/orlop/auth.json registry.example.org/team",
+    "orlop logout --all",
 )
 JSON = "an object: `registry` (null for all), `file` (or the helper's program)."
 

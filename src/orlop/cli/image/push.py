@@ -13,9 +13,9 @@ from orlop.cli.parser import Parser
 DESCRIPTION = """What was pulled goes out with the digests that it came with. Without DESTINATION it goes
 to where its name says. Prints the digest."""
 EXAMPLES = (
-    "orlop image push registry.example.org/team/app:1",
-    "orlop image push app:1 docker://registry.example.org/team/app:1",
-    "orlop image push --format docker app:1 registry.example.org/team/app:docker",
+    "orlop image push busybox",
+    "orlop image push busybox registry.example.org/team/busybox:1",
+    "orlop push --compress zstd busybox registry.example.org/team/busybox:zstd",
 )
 JSON = COPY_JSON
 
