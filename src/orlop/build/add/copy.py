@@ -206,11 +206,13 @@ class _Copying:
         folder = tempfile.mkdtemp(prefix="add-", dir=self._scratch)
         try:
             archive.unpack(stream, folder, subject, settings=self._target.settings, tick=self._tick)
+            self._root.forget_links()
             with Tree(folder, subject, owners=True) as tree:
                 dress = replace(self._dress, keeps_owner=True, mode=None)
                 self._content(select.Item((), "", is_folder=True), tree, self._folder(), dress)
         finally:
             files.remove_tree(folder)
+            self._root.forget_links()
         return True
 
     def _checked(self, function: Callable[[], T]) -> T:

@@ -68,8 +68,10 @@ class _Summing:
     def __enter__(self) -> _Summing:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(cancel_futures=False)
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        self._pool.shutdown()
+        if isinstance(error, OSError):
+            raise _changed(self._tree, str(error.filename or ""), error) from error
 
     def say(self, record: list[object]) -> None:
         self._records.append(json.dumps(record, ensure_ascii=True).encode())

@@ -176,6 +176,10 @@ class Root:
         finally:
             os.close(file)
 
+    def forget_links(self) -> None:
+        """What comes from now on has nothing to do with what came: inode numbers may come again."""
+        self._linked.clear()
+
     def finish(self) -> None:
         """Times of folders, which writing into them has changed."""
         self._forget()

@@ -62,20 +62,28 @@ class Ignore:
         """Of each pattern, whether it means the path or a folder above it."""
         above, slash, _ = path.rpartition("/")
         before = self._of_folder(above) if slash else (False,) * len(self._patterns)
-        return tuple(
-            known or pattern.matches(path) for (pattern, _), known in zip(self._patterns, before, strict=True)
-        )
+        return self._with(before, path)
 
     def _of_folder(self, path: str) -> tuple[bool, ...]:
+        """As `_meant` of a folder, from the nearest one above that is known down to it."""
+        unknown: list[str] = []
+        known: tuple[bool, ...] | None = (False,) * len(self._patterns)
         with self._lock:
-            known = self._folders.get(path)
-        if known is None:
-            known = self._meant(path)
-            with self._lock:
-                if len(self._folders) > _REMEMBERED:
-                    self._folders.clear()
-                self._folders[path] = known
-        return known
+            while path and (known := self._folders.get(path)) is None:
+                unknown.append(path)
+                path = path.rpartition("/")[0]
+            found = known if known is not None else (False,) * len(self._patterns)
+            if len(self._folders) > _REMEMBERED:
+                self._folders.clear()
+            for folder in reversed(unknown):
+                found = self._folders[folder] = self._with(found, folder)
+        return found
+
+    def _with(self, above: tuple[bool, ...], path: str) -> tuple[bool, ...]:
+        """What `above` says of the folder above, and what the patterns say of the path itself."""
+        return tuple(
+            known or pattern.matches(path) for (pattern, _), known in zip(self._patterns, above, strict=True)
+        )
 
 
 _REMEMBERED = 10_000

@@ -49,11 +49,12 @@ class Token:
 class Pattern:
     """`matches` says whether a relative path is meant, itself (not what lies above it)."""
 
-    def __init__(self, text: str, subject: str = "pattern") -> None:
+    def __init__(self, text: str, subject: str = "pattern", *, deep: bool = True) -> None:
+        """`deep` false: `**` is `*`, as in filepath.Match itself. Raises InvalidInput."""
         if len(text) > limits.PATH_LENGTH:
             raise InvalidInput(subject, "a pattern longer than any path", hint="shorten it")
         self.text = text
-        self._tokens = _Reader(text, subject).run()
+        self._tokens = _Reader(text, subject, deep=deep).run()
         kinds = [token.kind for token in self._tokens]
         self._suffix: str | None = None
         self._prefix: str | None = None
@@ -126,9 +127,10 @@ class Pattern:
 
 
 class _Reader:
-    def __init__(self, text: str, subject: str) -> None:
+    def __init__(self, text: str, subject: str, *, deep: bool) -> None:
         self._text = text
         self._subject = subject
+        self._deep = deep
         self._at = 0
 
     def run(self) -> list[Token]:
@@ -148,7 +150,7 @@ class _Reader:
         return tokens
 
     def _star(self) -> Token:
-        if self._peek() != "*":
+        if self._peek() != "*" or not self._deep:
             return Token("star")
         self._take()
         if self._peek() == "/":

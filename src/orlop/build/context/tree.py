@@ -135,7 +135,7 @@ class Tree:
         """What of the folder `start` the pattern `part` matches; a name without wildcards is itself."""
         if not _WILD.search(part):
             return [f"{start}/{part}" if start else part]
-        pattern = Pattern(part.replace("**", "*"), part)
+        pattern = Pattern(part, part, deep=False)
         try:
             real = inside.resolve(self.root, start, self.label)
             folder = inside.open_real(self.root, real)
