@@ -134,6 +134,11 @@ def _prepare(command: str, example: str, environment: dict[str, str], folder: Pa
         _run("orlop pod stop --time 1 web db", environment, folder, check=False)
     if command.startswith("registry"):
         _prepare_registry(example, environment, folder)
+    if command == "build":
+        (folder / "deploy").mkdir()
+        text = "FROM busybox AS test\nARG VERSION\nRUN echo $VERSION\nFROM test\nCMD [\"true\"]\n"
+        for name in ("Containerfile", "deploy/Containerfile", "token.txt"):
+            (folder / name).write_text(text)
     if command == "image delete":
         for name in ("docker://registry.example.org/team/app:1", "oci:images:busybox"):
             _run(f"orlop image copy docker://debian:12 {name}", environment, folder)

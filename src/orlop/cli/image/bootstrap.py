@@ -12,10 +12,7 @@ from orlop.cli.parser import Parser
 DESCRIPTION = """Makes an image from a distribution's packages with mmdebstrap, where no registry has one, and
 names it as the registry would: docker.io/library/debian:SUITE. The same state of the archive gives the same
 image on any machine."""
-EXAMPLES = (
-    "orlop image bootstrap debian bookworm",
-    "orlop image bootstrap debian trixie --include ca-certificates,curl --name base:trixie",
-)
+EXAMPLES = ("orlop image bootstrap debian bookworm",)
 JSON = """an object: `id`, `names`."""
 
 
