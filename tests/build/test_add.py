@@ -28,7 +28,7 @@ from orlop.kit.errors import Corrupt, InvalidInput, LimitExceeded, NotFound, Orl
 from orlop.store.model import StoreSettings
 from tests.build.trees import Place, instruction, make, seen
 from tests.store.corpus import CORPUS, Hostile
-from tests.support.images import Entry, symlink, tar
+from tests.support.images import Entry, hard_link, symlink, tar
 
 pytestmark = pytest.mark.host
 
@@ -270,3 +270,15 @@ def test_a_git_repository(place: Place) -> None:
     assert remote.is_remote("https://example.invalid/x.git#v1")
     assert not remote.is_remote("file:///x.git")
     assert not remote.is_remote("x.git")
+
+
+def test_links_of_two_archives_are_their_own(place: Place) -> None:
+    for name in ("one", "two"):
+        entries = [Entry("f", name.encode()), hard_link("l", "f")]
+        (place.context / f"{name}.tar").write_bytes(tar(entries))
+    place.run("ADD one.tar /one/")
+    place.run("ADD one.tar two.tar /both/")
+    place.run("ADD two.tar one.tar /other/")
+    for folder, wanted in (("one", "one"), ("both", "two"), ("other", "one")):
+        assert seen(place.root / folder) == {"f": wanted, "l": wanted}
+        assert (place.root / folder / "f").stat().st_nlink == 2
