@@ -1,7 +1,7 @@
 """What the form of layers costs once they are there: `files` against `erofs` (docs/layers.md).
 
 Starting a container, reading its whole root cold (nothing of it in memory) and warm, walking it, what stays
-in memory after a cold read, and the room on the disk. One Debian root of one layer, in two nodes of their own.
+in memory after a cold read, and the room on the disk. A Debian root of one layer, in two nodes of their own.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ import contextlib
 import hashlib
 import threading
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from orlop.image.digest import Digest
 from orlop.kit import limits
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from orlop.image.sink import Reader
 
 _READ = 256 * limits.KIB
+_KEEPER = "unpack-keep"
 _QUEUED = 8  # pieces between two threads
 
 
@@ -53,15 +54,24 @@ def unpack(
     *,
     settings: StoreSettings,
     tick: Callable[[], None],
-    keep: Callable[[bytes], None] | None = None,
+    keep: Kept | None = None,
 ) -> Unpacked:
     """The blob into `target`, `diff_id` verified; all of it is on the disk afterwards.
 
-    `keep` is given the blob's own bytes, in order, in a thread of its own; what it raises ends the work.
+    `keep` is given the blob's own bytes, in a thread of its own; what it raises ends the work.
     Raises Corrupt (HostileArchive), LimitExceeded, Unavailable (the disk is full), what `reader` and `tick`
     raise. The target then holds rubbish, which the caller removes.
     """
     return _Unpacking(reader, target, diff_id, settings, tick, keep).run()
+
+
+class Kept(Protocol):
+    """Where the blob's own bytes go as well (`blobs.write.BlobWriter`)."""
+
+    def write(self, piece: bytes, /) -> None: ...
+
+    def finish(self) -> int:
+        """All of them came; they are durable afterwards."""
 
 
 class _Unpacking:
@@ -72,7 +82,7 @@ class _Unpacking:
         diff_id: Digest,
         settings: StoreSettings,
         tick: Callable[[], None],
-        keep: Callable[[bytes], None] | None,
+        keep: Kept | None,
     ) -> None:
         self._reader = reader
         self._target = target
@@ -99,7 +109,7 @@ class _Unpacking:
         ]
         if self._keep is not None:
             keep = self._keep
-            targets.append(("keep", lambda: self._each(self._for_keeping, keep)))
+            targets.append(("keep", lambda: self._each(self._for_keeping, keep.write, keep.finish)))
         if self._target.writes:
             targets.append(("write", lambda: self._each(self._for_target, self._target.write)))
         threads = [
@@ -110,17 +120,24 @@ class _Unpacking:
         try:
             extractor = self._extract()
             for thread in threads:
-                thread.join()
-            if self._side_failure is not None:
-                raise self._side_failure
+                if thread.name != _KEEPER:
+                    thread.join()
+            self._raise_side_failure()
             self._check_digest()
-            self._target.finish()
+            self._target.finish()  # while the keeper waits for the disk, too
+            for thread in threads:
+                thread.join()
+            self._raise_side_failure()
         except BaseException as error:
             self._stop(error, threads)
             if isinstance(error, OSError) and error is not self._reader_failure:
                 raise _machine(error, self._subject) from error
             raise
         return Unpacked(extractor.size, self._target.writer.count, self._packed, extractor.opaque_root)
+
+    def _raise_side_failure(self) -> None:
+        if self._side_failure is not None:
+            raise self._side_failure
 
     def _stop(self, error: BaseException, threads: list[threading.Thread]) -> None:
         """End the threads after a failure."""
@@ -193,11 +210,15 @@ class _Unpacking:
                 hint="raise [store] layer_ratio_limit if you trust this image",
             )
 
-    def _each(self, channel: Channel[bytes], take: Callable[[bytes], None]) -> None:
+    def _each(
+        self, channel: Channel[bytes], take: Callable[[bytes], None], end: Callable[[], object] | None = None
+    ) -> None:
         try:
             with contextlib.suppress(Stopped):
                 for piece in _items(channel):
                     take(piece)
+                if end is not None and self._reader_failure is None:
+                    end()
         except BaseException as error:
             self._side_failure = error
             channel.stop()  # whoever fills it ends, and with it the rest
