@@ -121,8 +121,8 @@ def _give_up(database: Database, diff_id: str) -> str:
 def _images(database: Database, *, repair: bool) -> Iterator[Problem]:
     for row in database.query("SELECT id, digest, manifest, config FROM images"):
         cause = _image_damage(database, row)
-        if not cause:
-            continue
+        if not cause or not database.query("SELECT 1 FROM images WHERE id = ?", (row["id"],)):
+            continue  # whole, or removed while we looked
         used = database.query("SELECT container_id FROM uses WHERE image_id = ?", (row["id"],))
         removable = repair and not used
         if removable:
@@ -158,9 +158,9 @@ def _image_damage(database: Database, row: sqlite3.Row) -> str:
 def _rootfs(layout: Layout, database: Database, *, repair: bool) -> Iterator[Problem]:
     for row in database.query("SELECT container_id FROM rootfs"):
         base = layout.rootfs(row["container_id"])
-        if os.path.isdir(f"{base}/upper") and os.path.isdir(f"{base}/work"):
-            continue
-        if not database.query("SELECT 1 FROM rootfs WHERE container_id = ?", (row["container_id"],)):
+        with locks.hold(layout.container_lock(row["container_id"])):  # nobody makes or takes it just now
+            whole = os.path.isdir(f"{base}/upper") and os.path.isdir(f"{base}/work")
+        if whole or not database.query("SELECT 1 FROM rootfs WHERE container_id = ?", (row["container_id"],)):
             continue
         if repair:
             for name, mode in (("upper", 0o755), ("work", 0o700)):

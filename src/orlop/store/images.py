@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Iterable
@@ -73,7 +74,10 @@ def named(database: Database, name: str) -> tuple[Digest, Digest] | None:
 
 def all_images(database: Database) -> list[StoredImage]:
     """Every image, by its first name, the nameless ones last."""
-    found = [_image(database, row["id"]) for row in database.query("SELECT id FROM images")]
+    found = []
+    for row in database.query("SELECT id FROM images"):
+        with contextlib.suppress(ImageUnknown):  # removed while we looked
+            found.append(_image(database, row["id"]))
     return sorted(found, key=lambda image: (not image.names, image.names, image.id))
 
 

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterator
 
 from orlop.image.digest import Digest
-from orlop.kit import files
+from orlop.kit import files, locks
 from orlop.kit.database import Database
 from orlop.kit.errors import Unsupported
 from orlop.store import overlay, rootfs
@@ -107,7 +107,10 @@ def taken_rootfs(layout: Layout, database: Database, container_id: str) -> Itera
 @explained
 def _take(layout: Layout, container_id: str, work: str) -> None:
     os.mkdir(f"{work}/layer")
-    os.rename(f"{layout.rootfs(container_id)}/upper", f"{work}/layer/diff")
+    upper = f"{layout.rootfs(container_id)}/upper"
+    with locks.hold(layout.container_lock(container_id)):
+        os.rename(upper, f"{work}/layer/diff")
+        os.mkdir(upper, 0o755)
 
 
 @explained
