@@ -107,8 +107,8 @@ SCHEMA = (
     );
     ALTER TABLE diffs ADD COLUMN form TEXT NOT NULL DEFAULT 'files'
     """,
-    # What `orlop registry serve` serves, by repository. `linked` is when a client last sent, mounted or asked for
-    # the blob (seconds since the epoch); references are what a manifest names: blobs, or manifests of an index.
+    # What `orlop registry serve` serves, by repository. `linked` is when a client last sent, mounted or asked
+    # for the blob (seconds since the epoch); references are what a manifest names: blobs, or an index's own.
     """
     CREATE TABLE repository_blobs (
         repository TEXT NOT NULL,
