@@ -122,10 +122,12 @@ def test_what_is_no_signature(ring: Gpg, ada: str) -> None:
     refused(text(), "no message", public)
     refused(ring.run("--store", "--output", "-", stdin=text()), "no message", public)
     refused(ring.signed(ada, text(), "--compress-algo", "none").replace(b"app:1", b"app:2"), "wrong", public)
-    refused(good + good, "", public)
-    refused(good[:-20], "", public)
+    one, other = (ring.signed(ada, data, "--compress-algo", "none") for data in (text(), text(OTHER.digest)))
+    refused(other + one, "wrong", public)
+    refused(one + other, "wrong", public)
+    refused(good[:-20], ".", public)
     detached = ring.run("--local-user", ada, "--detach-sign", "--output", "-", stdin=text())
-    refused(detached, "", public)
+    refused(detached, "no message", public)
     refused(ring.signed(ada, b"{}"), "lacks", public)
     refused(ring.signed(ada, payload.make(Digest(IMAGE.digest), NAME, payload.COSIGN)), "type", public)
     twice = text().replace(b'"optional"', b'"critical":{},"optional"')
@@ -135,8 +137,8 @@ def test_what_is_no_signature(ring: Gpg, ada: str) -> None:
 def test_two_signatures_in_one_message(ring: Gpg, ada: str) -> None:
     eve = ring.key("eve@example.org")
     both = ring.run("--local-user", ada, "--local-user", eve, "--output", "-", "--sign", stdin=text())
-    refused(both, "", ring.public(ada))
-    refused(both, "", ring.public(eve), ring.public(ada))
+    refused(both, ".", ring.public(ada))
+    refused(both, ".", ring.public(eve), ring.public(ada))
 
 
 def test_keys_that_are_no_longer_good(ring: Gpg) -> None:

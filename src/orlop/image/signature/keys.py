@@ -71,11 +71,7 @@ def verifies(key: PublicKey, signature: bytes, data: bytes) -> bool:
     if isinstance(key, rsa.RSAPublicKey):
         pss = padding.PSS(padding.MGF1(hashes.SHA256()), padding.PSS.AUTO)
         return any(_rsa(key, signature, data, way) for way in (padding.PKCS1v15(), pss))
-    try:
-        key.verify(signature, data)
-    except InvalidSignature:
-        return False
-    return True
+    return _ed25519(key, signature, data) or _ed25519_hashed(key, signature, data)
 
 
 def first(keys: Iterable[PublicKey], signature: bytes, data: bytes) -> PublicKey | None:
@@ -90,6 +86,30 @@ def sign(key: PrivateKey, data: bytes) -> bytes:
     if isinstance(key, rsa.RSAPrivateKey):
         return key.sign(data, padding.PKCS1v15(), hashes.SHA256())
     return key.sign(data)
+
+
+def _ed25519(key: ed25519.Ed25519PublicKey, signature: bytes, data: bytes) -> bool:
+    try:
+        key.verify(signature, data)
+    except InvalidSignature:
+        return False
+    return True
+
+
+def _ed25519_hashed(key: ed25519.Ed25519PublicKey, signature: bytes, data: bytes) -> bool:
+    """Ed25519ph (RFC 8032, section 5.1), which cosign writes since 2.5: a log knows nothing but a hash."""
+    from nacl import bindings
+    from nacl.exceptions import CryptoError
+
+    if len(signature) != bindings.crypto_sign_BYTES:
+        return False
+    state = bindings.crypto_sign_ed25519ph_state()
+    bindings.crypto_sign_ed25519ph_update(state, data)
+    try:
+        public = key.public_bytes_raw()
+        return bool(bindings.crypto_sign_ed25519ph_final_verify(state, signature, public))
+    except CryptoError:
+        return False
 
 
 def _ecdsa(key: ec.EllipticCurvePublicKey, signature: bytes, data: bytes, kind: hashes.HashAlgorithm) -> bool:
