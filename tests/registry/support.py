@@ -177,9 +177,13 @@ def temporary_root() -> Iterator[Node]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def orlop(node: Node, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+def orlop(
+    node: Node, *arguments: str, stdin: bytes = b"", env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[bytes]:
     argv = [ORLOP, "--root", node.root, "--state", node.state, "--config", node.config, *arguments]
-    return subprocess.run(argv, input=stdin, capture_output=True, timeout=120, check=False)
+    return subprocess.run(
+        argv, input=stdin, capture_output=True, timeout=120, check=False, env={**os.environ, **(env or {})}
+    )
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ import pytest
 
 from orlop.kit.errors import InvalidInput, NotFound
 from orlop.registry import passwords
-from orlop.registry.access import read_rules
+from orlop.registry.access import _NOBODY, read_rules
 from tests.registry.support import Client, Running, digest, orlop, serving, temporary_root
 
 pytestmark = pytest.mark.host
@@ -230,6 +230,11 @@ def test_hashes_of_other_tools(tmp_path: Path) -> None:
     path.write_text(f"ada:{made.stdout.strip()}\n")
     assert passwords.matches("word", passwords.read(str(path))["ada"])
     assert not passwords.matches("ward", passwords.read(str(path))["ada"])
+
+
+def test_an_unknown_user_takes_as_long_as_a_known_one() -> None:
+    """The hash that stands for nobody's is a good one: it is computed, and matches nothing."""
+    assert passwords._crypt(b"word", _NOBODY.encode()).startswith(_NOBODY[:29].encode())
 
 
 def test_damaged_hashes_match_nothing() -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from orlop.kit import limits
 from tests.registry.support import MANIFEST, Client, Running, digest, serving
 from tests.support.registry import Authority
 
@@ -196,7 +197,7 @@ def test_clients_that_send_nothing_hold_up_nobody(running: Running) -> None:
 
 
 def test_more_connections_than_the_limit_are_told_to_come_again(running: Running) -> None:
-    held = [running.socket() for _ in range(512)]
+    held = [running.socket() for _ in range(limits.REGISTRY_CONNECTIONS)]
     try:
         for connection in held:
             connection.sendall(_PING)
@@ -204,7 +205,9 @@ def test_more_connections_than_the_limit_are_told_to_come_again(running: Running
         answers = set()
         for _ in range(5):
             with running.socket() as connection:
-                answers.add(connection.recv(100).split()[1])
+                answer = connection.recv(65536)
+                answers.add(answer.split()[1])
+                assert b"Retry-After: " in answer
         assert answers == {b"429"}
     finally:
         for connection in held:

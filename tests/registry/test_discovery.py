@@ -153,6 +153,14 @@ def test_end_12a_referrers_of_another_repository_do_not_count(client: Client, na
     assert _listed(client, f"{name}/b", b"s") == []
 
 
+def test_referrers_that_a_client_listed_by_tag_are_listed_here_too(client: Client, name: str) -> None:
+    """ "Enabling the Referrers API": what an index at the referrers tag lists, and has a subject."""
+    entry = _refer(client, name, b"s")
+    index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry]}
+    assert client.put_manifest(name, digest(b"s").replace(":", "-"), index).status == 201
+    assert [found["digest"] for found in _listed(client, name, b"s")] == [entry["digest"]]
+
+
 @pytest.mark.parametrize("wrong", ["sha256:1", "latest", "md5:00"])
 def test_end_12a_what_is_no_digest_is_400(client: Client, name: str, wrong: str) -> None:
     answer = client.ask("GET", f"/v2/{name}/referrers/{wrong}")

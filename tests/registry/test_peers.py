@@ -14,7 +14,16 @@ import pytest
 from bench.peers import containerd, podman
 from orlop.kit import process
 from orlop.registry import passwords
-from tests.registry.support import MANIFEST, Client, Running, descriptor, digest, orlop, serving
+from tests.registry.support import (
+    MANIFEST,
+    Client,
+    Running,
+    descriptor,
+    digest,
+    orlop,
+    serving,
+    temporary_root,
+)
 from tests.support.images import Image, Index, Layer, tar, write_layout
 
 pytestmark = pytest.mark.host
@@ -161,6 +170,30 @@ def test_orlop_pulls_from_it(running: Running, client: Client, layout: Path) -> 
     done = orlop(running.node, "--output", "json", "image", "pull", "--tls-verify=false", name)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)[0]["digest"] == digest(_IMAGE.manifest)
+
+
+def test_orlop_pushes_copies_lists_and_deletes(running: Running, client: Client, layout: Path) -> None:
+    name = f"{running.address}/orlop/pushed"
+    steps = (
+        ("image", "copy", "--quiet", f"oci:{layout}:image", f"docker://{name}:1"),
+        ("image", "pull", "--quiet", f"{name}:1"),
+        ("image", "push", "--quiet", f"{name}:1", f"{name}:2"),
+        ("image", "copy", "--quiet", f"docker://{name}:1", f"docker://{running.address}/orlop/copied:1"),
+    )
+    with temporary_root() as node:
+        conf = Path(node.config).with_name("registries.conf")
+        conf.write_text(f'[[registry]]\nlocation = "{running.address}"\ninsecure = true\n')
+        env = {"CONTAINERS_REGISTRIES_CONF": str(conf)}
+        for step in steps:
+            done = orlop(node, *step, env=env)
+            assert done.returncode == 0, (step, done.stderr)
+        for path in ("orlop/pushed/manifests/1", "orlop/pushed/manifests/2", "orlop/copied/manifests/1"):
+            assert client.ask("GET", f"/v2/{path}").body == _IMAGE.manifest
+        assert b"2" in orlop(node, "image", "list-tags", f"docker://{name}", env=env).stdout.split()
+        assert orlop(node, "image", "delete", f"docker://{name}:2", env=env).returncode == 0
+        assert client.ask("GET", "/v2/orlop/pushed/manifests/2").status == 404
+    mounts = [line for line in running.log.splitlines() if "orlop/copied" in line and "mount=" in line]
+    assert any(" 201" in line for line in mounts)
 
 
 def test_blobs_that_were_pulled_to_the_same_node_are_stored_once(running: Running, layout: Path) -> None:

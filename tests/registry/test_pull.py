@@ -187,6 +187,13 @@ def test_end_3_manifest_that_the_client_has_is_304(client: Client, name: str) ->
     assert client.ask("GET", path).headers["cache-control"] == "no-cache"
 
 
+def test_the_parameter_ns_of_a_proxys_clients_changes_nothing(client: Client, name: str) -> None:
+    data = client.push_image(name, "latest")
+    answer = client.ask("GET", f"/v2/{name}/manifests/latest?ns=docker.io")
+    assert (answer.status, answer.body) == (200, data)
+    assert "oci-namespace" not in answer.headers
+
+
 def test_a_blob_of_the_store_is_not_seen_through_a_repository_that_does_not_link_it(
     client: Client, name: str
 ) -> None:

@@ -224,13 +224,13 @@ ADD_SIZE = 16 * GIB  # of one file that ADD downloads
 ADD_TIMEOUT = 3600.0  # of one git source
 
 # Our own registry (orlop registry serve)
-REGISTRY_CONNECTIONS = 512  # clients at the same time; more are told to come again
+REGISTRY_CONNECTIONS = 256  # clients at the same time; more are told to come again
 REGISTRY_HEADERS = 32 * KIB  # request line and headers
 REGISTRY_HEADERS_TIME = 15.0  # for them to arrive, and for a TLS handshake
 REGISTRY_IDLE = 75.0  # a connection without a request
 REGISTRY_BODY_TIME = 60.0  # for the next REGISTRY_BODY_PIECE of a body, either way
 REGISTRY_BODY_PIECE = 64 * KIB
-REGISTRY_BUFFER = 2 * MIB  # of a body that came faster than the disk takes it
+REGISTRY_BUFFER = 1 * MIB  # of a body that came faster than the disk takes it
 REGISTRY_SEND = 4 * MIB  # of a blob, in one go; REGISTRY_BODY_TIME for each
 REGISTRY_BLOB = 256 * GIB  # the largest blob that is taken
 REGISTRY_NAME = 255  # characters of a repository's name

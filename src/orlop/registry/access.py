@@ -7,6 +7,7 @@ is denied. Without such a file every user may do everything. Both files are read
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import fnmatch
@@ -42,14 +43,17 @@ class Rule:
 
 
 class Access:
-    """Safe for many threads. `enter` blocks (it hashes); `may` does not."""
+    """Safe for many threads. `check_password` blocks (it hashes), the rest does not.
+
+    Whoever calls `check_password` holds `checks`: guesses shall take neither the processors nor all threads.
+    """
 
     def __init__(self, settings: RegistrySettings) -> None:
         """Raises InvalidInput, NotFound: the files, or nobody could do anything."""
         self._settings = settings
         self._anonymous = _anonymous(settings)
         self._lock = threading.Lock()
-        self._checks = threading.BoundedSemaphore(_CHECKS)
+        self.checks = asyncio.Semaphore(_CHECKS)
         self._secret = os.urandom(32)
         self._right: OrderedDict[bytes, float] = OrderedDict()
         self._stamps: tuple[object, ...] = ()
@@ -57,17 +61,30 @@ class Access:
         self._rules: tuple[Rule, ...] | None = None
         self._load(self._files())
 
-    def enter(self, request: Request) -> str:
-        """Who asks; "" for nobody in particular. Raises Refused (UNAUTHORIZED)."""
-        self._refresh()
+    def known(self, request: Request) -> str | None:
+        """Who asks: "" for nobody in particular, None where the password is to be checked. Raises Refused."""
+        if self._settings.users or self._settings.access:
+            self._refresh()
         given = request.header("authorization")
         if not given or not self._settings.users:
             return ""
         user, password = _credentials(given)
         if not user and not password:  # containers' tools say so where they have none to give
             return ""
-        if not self._matches(user, password):
+        with self._lock:
+            right = self._right.get(self._key(user, password), 0.0) > time.monotonic()
+        return user if right else None
+
+    def check_password(self, request: Request) -> str:
+        """Who asks, where `known` did not know. Raises Refused (UNAUTHORIZED)."""
+        user, password = _credentials(request.header("authorization"))
+        key = self._key(user, password)
+        if not passwords.matches(password, self._users.get(user, _NOBODY)) or user not in self._users:
             raise unauthorized("wrong user or password")
+        with self._lock:
+            self._right[key] = time.monotonic() + limits.REGISTRY_PASSWORD_TIME
+            while len(self._right) > limits.REGISTRY_PASSWORDS:
+                self._right.popitem(last=False)
         return user
 
     def check(self, user: str, repository: str, right: str) -> None:
@@ -86,7 +103,7 @@ class Access:
             raise unauthorized("log in")
 
     def may(self, request: Request, repository: str, right: str) -> bool:
-        """For a request that `enter` let in."""
+        """For a request that was let in."""
         given = request.header("authorization")
         user = _credentials(given)[0] if given and self._settings.users else ""
         return self._grants(user, repository, right)
@@ -104,21 +121,10 @@ class Access:
             for rule in rules
         )
 
-    def _matches(self, user: str, password: str) -> bool:
-        entry = self._users.get(user, _NOBODY)
-        key = hmac.digest(self._secret, f"{user}\0{entry}\0{password}".encode("utf-8", "replace"), "sha256")
-        now = time.monotonic()
-        with self._lock:
-            if self._right.get(key, 0.0) > now:
-                return True
-        with self._checks:
-            right = passwords.matches(password, entry) and user in self._users
-        if right:
-            with self._lock:
-                self._right[key] = now + limits.REGISTRY_PASSWORD_TIME
-                while len(self._right) > limits.REGISTRY_PASSWORDS:
-                    self._right.popitem(last=False)
-        return right
+    def _key(self, user: str, password: str) -> bytes:
+        """What is remembered of a password that was right: not the password."""
+        text = f"{user}\0{self._users.get(user, '')}\0{password}"
+        return hmac.digest(self._secret, text.encode("utf-8", "replace"), "sha256")
 
     def _files(self) -> tuple[object, ...]:
         return tuple(_stamp(path) for path in (self._settings.users, self._settings.access) if path)

@@ -23,9 +23,23 @@ FOREVER = ("Cache-Control", "private, max-age=31536000, immutable")
 async def get(context: Context, request: Request, route: Route) -> Response:
     """end-2: 200, 206, 304, 404, 416."""
     name = digest(route.item)
-    size = await in_thread(context.repositories.blob, route.repository, name)
-    if size is None:
-        raise unknown(name)
+    if request.method == "HEAD":
+        size = await in_thread(context.repositories.blob, route.repository, name)
+        if size is None:
+            raise unknown(name)
+        return _answer(request, name, size, None)
+    found = await in_thread(_opened, context, route.repository, name)
+    try:
+        response = _answer(request, name, found.size, found)
+    except BaseException:
+        found.file.close()
+        raise
+    if not isinstance(response.body, FileBody):
+        found.file.close()
+    return response
+
+
+def _answer(request: Request, name: Digest, size: int, found: FileBody | None) -> Response:
     tag = f'"{name}"'
     headers: Headers = (
         ("Docker-Content-Digest", str(name)),
@@ -36,16 +50,16 @@ async def get(context: Context, request: Request, route: Route) -> Response:
     if named(request.header("if-none-match"), tag):
         return Response(HTTPStatus.NOT_MODIFIED, headers)
     headers += (("Content-Type", "application/octet-stream"),)
-    if request.method == "HEAD":
+    if found is None:
         return Response(HTTPStatus.OK, headers, size=size)
     part = None
     if request.header("if-range") in ("", tag):
         part = wanted(request.header("range"), size)
-    file, offset = await in_thread(_opened, context, name)
     if part is None:
-        return Response(HTTPStatus.OK, headers, FileBody(file, offset, size))
+        return Response(HTTPStatus.OK, headers, found)
     headers += (("Content-Range", f"bytes {part.offset}-{part.offset + part.size - 1}/{size}"),)
-    return Response(HTTPStatus.PARTIAL_CONTENT, headers, FileBody(file, offset + part.offset, part.size))
+    body = FileBody(found.file, found.offset + part.offset, part.size)
+    return Response(HTTPStatus.PARTIAL_CONTENT, headers, body)
 
 
 async def delete(context: Context, request: Request, route: Route) -> Response:
@@ -65,13 +79,15 @@ def named(header: str, tag: str) -> bool:
     return any(given.strip().removeprefix("W/") in (tag, "*") for given in header.split(",") if given.strip())
 
 
-def _opened(context: Context, name: Digest) -> tuple[io.FileIO, int]:
-    """The blob's file and where it begins in it; it stays readable whatever is removed meanwhile."""
+def _opened(context: Context, repository: str, name: Digest) -> FileBody:
+    """The blob's file; it stays readable whatever is removed meanwhile. Raises Refused (BLOB_UNKNOWN)."""
+    if context.repositories.blob(repository, name) is None:
+        raise unknown(name)
     try:
         with context.store.open_blob(name) as blob:
             file = os.dup(blob.fileno())
             try:
-                return io.FileIO(file, "rb"), blob.offset
+                return FileBody(io.FileIO(file, "rb"), blob.offset, blob.size)
             except BaseException:
                 with contextlib.suppress(OSError):
                     os.close(file)

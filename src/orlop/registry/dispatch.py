@@ -64,8 +64,7 @@ async def dispatch(context: Context, request: Request) -> tuple[Response, str]:
             allow = (("Allow", ", ".join(methods)),)
             raise Refused("UNSUPPORTED", f"{request.method[:20]} is not for this", headers=allow)
         right, handler = methods[request.method]
-        if context.settings.users:
-            user = await in_thread(context.access.enter, request)
+        user = await _who(context, request)
         if right:
             context.access.check(user, asked.repository, right)
         elif asked.kind == "base":
@@ -84,6 +83,15 @@ async def dispatch(context: Context, request: Request) -> tuple[Response, str]:
         response = refusal(Refused("UNKNOWN", "failed; see the registry's log"))
     response.headers = (*_ALWAYS, *response.headers)
     return response, user
+
+
+async def _who(context: Context, request: Request) -> str:
+    """Raises Refused (UNAUTHORIZED)."""
+    known = context.access.known(request)
+    if known is not None:
+        return known
+    async with context.access.checks:
+        return await in_thread(context.access.check_password, request)
 
 
 def refusal(why: Refused) -> Response:
