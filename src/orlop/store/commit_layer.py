@@ -65,7 +65,9 @@ def commit_layer(
 
         lower = _Lower(layout.layers, below)
         try:
-            packed = pack(f"{folder}/diff", write, times=times, hides=lower.has_folder, tick=tick)
+            packed = pack(
+                f"{folder}/diff", write, times=times, hides=lower.has_folder, tick=tick, like=lower.root()
+            )
         finally:
             lower.close()
         if not packed.entries:
@@ -146,6 +148,9 @@ class _Lower:
                 continue
             return True
         return False
+
+    def root(self) -> os.stat_result | None:
+        return os.fstat(self._opened[0]) if self._opened else None
 
     def close(self) -> None:
         for folder in self._opened:

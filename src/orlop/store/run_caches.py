@@ -32,6 +32,5 @@ def prune(layout: Layout, *, everything: bool) -> int:
         with locks.attempt(f"{path}.lock") as ours:
             if ours and (everything or time.time() - os.stat(path).st_mtime > limits.BUILD_CACHE_AGE):
                 files.remove_tree(path)
-                os.unlink(f"{path}.lock")
                 freed += size
     return freed

@@ -71,14 +71,15 @@ def pack(
     hides: Callable[[bytes], bool],
     tick: Callable[[], None],
     touch: bool = True,
+    like: os.stat_result | None = None,
 ) -> Packed:
     """Write the archive of what is below `folder` piece by piece.
 
     `hides(path)`: whether there is a folder of that path below this layer, so that an opaque mark means
-    something. Without `touch` the folder stays as it is (a merged root, read-only). Raises InvalidInput for a
+    something; `like`: the root below, if there is one. Without `touch` the folder stays as it is (a merged root, read-only). Raises InvalidInput for a
     name that no archive of a layer can hold, LimitExceeded; OSError.
     """
-    return _Packing(folder, write, times, hides, tick, touch=touch).run()
+    return _Packing(folder, write, times, hides, tick, touch=touch).run(like)
 
 
 class _Packing:
@@ -107,12 +108,14 @@ class _Packing:
         self._size = 0
         self._entries = 0
 
-    def run(self) -> Packed:
+    def run(self, like: os.stat_result | None) -> Packed:
         top = os.lstat(self._root)
         xattrs, _ = self._attributes(self._root, folder=True)
-        special = (top.st_mode & 0o7777, top.st_uid, top.st_gid, bool(xattrs)) != (0o755, 0, 0, False)
+        special = (*_owner(top), bool(xattrs)) != (0o755, 0, 0, False)
         with os.scandir(self._root) as found:
-            empty = not special and next(found, None) is None
+            empty = next(found, None) is None
+        if empty and special:  # as it was below: nothing is said by it
+            empty = like is not None and _owner(top) == _owner(like) and not xattrs
         self._listing.add(
             (), Record(top.st_mode, top.st_uid, top.st_gid, 0, 0, tuple(sorted(xattrs.items())))
         )
@@ -316,6 +319,10 @@ class _Packing:
         if self._pending:
             self._write(b"".join(self._pending))
             self._pending, self._held = [], 0
+
+
+def _owner(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_mode & 0o7777, status.st_uid, status.st_gid
 
 
 def _parts(name: bytes) -> Path:
