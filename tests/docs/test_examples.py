@@ -139,6 +139,9 @@ def _prepare(command: str, example: str, environment: dict[str, str], folder: Pa
         text = "FROM busybox AS test\nARG VERSION\nRUN echo $VERSION\nFROM test\nCMD [\"true\"]\n"
         for name in ("Containerfile", "deploy/Containerfile", "token.txt"):
             (folder / name).write_text(text)
+    if command == "image import":
+        _run("orlop image export busybox -o rootfs.tar", environment, folder)
+        _run("gzip --keep rootfs.tar", environment, folder)
     if command == "image delete":
         for name in ("docker://registry.example.org/team/app:1", "oci:images:busybox"):
             _run(f"orlop image copy docker://debian:12 {name}", environment, folder)

@@ -10,7 +10,7 @@ from orlop.cli.parser import Parser
 
 DESCRIPTION = """From IMAGE to OTHER; without OTHER, what IMAGE's uppermost layer did to those below it. A is
 added, C changed, D deleted. Contents are compared byte by byte; times of folders do not count."""
-EXAMPLES = ("orlop image diff debian:12 debian:13", "orlop image diff busybox")
+EXAMPLES = ("orlop image diff busybox nginx", "orlop image diff nginx")
 JSON = """a list of objects, by path: `path`, `change` ("added", "changed", "deleted"), `kind` ("file",
 "folder", "link", "device", "pipe", "socket"), `size` and `before` (bytes of files, now and before), `what`
 (of what changed: "kind", "content", "mode", "owner", "time", "attributes", "target", "device")."""

@@ -20,7 +20,7 @@ DESCRIPTION = """All layers as one tar archive: what a container on the image fi
 attributes, devices, hard links and holes are kept; the same image gives the same bytes."""
 EXAMPLES = (
     "orlop image export busybox -o rootfs.tar",
-    "orlop image export busybox | tar -tv",
+    "orlop image export --file rootfs.tar busybox",
 )
 JSON = """With --file: `image` (ID), `file`, `size` (bytes), `entries`."""
 

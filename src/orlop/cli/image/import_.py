@@ -25,7 +25,7 @@ CMD, ENV, ENTRYPOINT, EXPOSE, HEALTHCHECK, LABEL, SHELL, STOPSIGNAL, USER, VOLUM
 SOURCE_DATE_EPOCH in the environment the same archive gives the same image."""
 EXAMPLES = (
     "orlop image import rootfs.tar.gz example.org/base:1",
-    "tar -C /srv/rootfs -c . | orlop image import - base:1",
+    "orlop image import --platform linux/arm64 rootfs.tar base:arm64",
     """orlop image import rootfs.tar app:1 --change 'CMD ["/bin/app"]' --change 'ENV MODE=fast' -m 'first'""",
 )
 JSON = """`id`, `digest`, `name`, `size` (bytes of the archive)."""
