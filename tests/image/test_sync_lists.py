@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -55,7 +57,9 @@ def test_versions_are_ordered_as_the_specification_says() -> None:
     versions = [Version.parse(text) for text in texts.split()]
     assert None not in versions
     known = [version for version in versions if version]
-    assert sorted(known[::-1]) == known
+    for lower, higher in itertools.pairwise(known):
+        assert lower < higher
+        assert not higher < lower
 
 
 @given(st.text(max_size=80))
