@@ -138,6 +138,19 @@ def test_idle_layers_are_let_go_by_prune(store: Store) -> None:
     assert mounted(store) == ["3"]
 
 
+def test_who_removes_does_not_wait_for_who_reads(store: Store) -> None:
+    """As a build does for as long as its RUN takes."""
+    put(store, IMAGE, "ship")
+    with mounts.held(store.layout, [("1", "erofs"), ("2", "erofs")]) as (first, _):
+        below = Path(store.layout.layers, first)
+        store.remove_image("ship")
+        store.prune(all_images=True)
+        assert os.listdir(store.layout.layers) == []
+        assert (below / "etc/motd").read_text() == "hello" * 1000
+    store.prune()
+    assert mounted(store) == []
+
+
 def _tar(image: Path) -> None:
     _flip(image, TAR_OFFSET + 700)
 

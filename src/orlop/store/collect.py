@@ -13,6 +13,7 @@ from orlop.kit.value import dataclass
 from orlop.store import leases
 from orlop.store.blobs.unused import USED, remove_files
 from orlop.store.check import stale_mounts, take_away
+from orlop.store.erofs.mounts import release_idle
 from orlop.store.layout import Layout
 from orlop.store.prune import forget_unused, remove_folders, remove_leftovers
 from orlop.store.workspace import sweep
@@ -53,6 +54,7 @@ def _alone(layout: Layout, database: Database, swept: int) -> Collected:
             database.query(f"SELECT 1 FROM blobs WHERE digest NOT IN ({USED}) LIMIT 1")  # noqa: S608
         )
     leftovers, _ = remove_leftovers(layout, database, before)
+    release_idle(layout, database)
     leftovers += swept + len(mounts) + len(blobs)
     return Collected(layers=len(names), leftovers=leftovers, again=young)
 

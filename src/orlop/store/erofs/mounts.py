@@ -48,11 +48,15 @@ def held(layout: Layout, diffs: Sequence[tuple[str, str]]) -> Iterator[list[str]
 
 
 def release(layout: Layout, names: Sequence[str]) -> None:
-    """Unmount these layers, wherever they are mounted; idempotent. What is mounted above them stays whole."""
+    """Unmount these layers, wherever they are mounted; idempotent. What is mounted above them stays whole.
+
+    Nobody is waited for: while somebody needs mounts to stay (a build may, for long) they do, and go with the
+    next `release_idle`. A layer's file can be removed meanwhile; its room is free when the mount is gone.
+    """
     wanted = set(names)
     if wanted and any(place.partition("-")[0] in wanted for place in _places(layout)):
-        with locks.hold(layout.layer_mounts_lock):
-            for place in _places(layout):
+        with locks.attempt(layout.layer_mounts_lock) as alone:
+            for place in _places(layout) if alone else ():
                 if place.partition("-")[0] in wanted:
                     _unmount(layout, place)
 
@@ -81,11 +85,9 @@ def release_idle(layout: Layout, database: Database) -> int:
 
 
 def release_all(layout: Layout) -> None:
-    """Unmount every layer; idempotent."""
-    if _places(layout):
-        with locks.hold(layout.layer_mounts_lock):
-            for place in _places(layout):
-                _unmount(layout, place)
+    """Unmount every layer, whoever needs it; idempotent."""
+    for place in _places(layout):
+        _unmount(layout, place)
 
 
 def mount_image(image: str, target: str) -> None:
