@@ -76,8 +76,9 @@ def pack(
     """Write the archive of what is below `folder` piece by piece.
 
     `hides(path)`: whether there is a folder of that path below this layer, so that an opaque mark means
-    something; `like`: the root below, if there is one. Without `touch` the folder stays as it is (a merged root, read-only). Raises InvalidInput for a
-    name that no archive of a layer can hold, LimitExceeded; OSError.
+    something; `like`: the root below, if there is one. Without `touch` the folder stays as it is (a merged
+    root, read-only). Raises InvalidInput for a name that no archive of a layer can hold, LimitExceeded;
+    OSError.
     """
     return _Packing(folder, write, times, hides, tick, touch=touch).run(like)
 
