@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import io
-import shutil
+import os
 import tempfile
 from collections.abc import Callable
+from typing import Any
 
 Target = Callable[[bytes], None]
 
@@ -64,17 +65,47 @@ def tar() -> Target:
 
     def run(data: bytes) -> None:
         with tempfile.TemporaryDirectory(prefix="orlop-fuzz-") as folder:
-            try:
-                with contextlib.suppress(OrlopError):
-                    archive.unpack(io.BytesIO(data), folder, "fuzz", settings=settings)
-                with contextlib.suppress(OrlopError):
-                    archive.is_archive(io.BytesIO(data), "fuzz")
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)
-                with contextlib.suppress(FileExistsError):
-                    import os
+            with contextlib.suppress(OrlopError):
+                archive.unpack(io.BytesIO(data), folder, "fuzz", settings=settings)
+            with contextlib.suppress(OrlopError):
+                archive.is_archive(io.BytesIO(data), "fuzz")
 
-                    os.mkdir(folder)
+    return run
+
+
+def erofs() -> Target:
+    """A layer into one file, its index written: whatever the entries, and the same verdict as for files."""
+    from orlop.kit.errors import OrlopError
+    from orlop.store.erofs import target
+    from orlop.store.unpack import files, tar
+    from orlop.store.unpack.extract import Extractor
+
+    def verdict(writer: Any, data: bytes) -> str:
+        pieces = iter([data])
+        extractor = Extractor[Any](writer, "fuzz", unpacked_limit=1 << 20, entries_limit=100)
+        try:
+            extractor.run(tar.Archive(lambda: next(pieces, None), "fuzz"))
+        except OrlopError as error:
+            return str(error)
+        return ""
+
+    def run(data: bytes) -> None:
+        with tempfile.TemporaryDirectory(prefix="orlop-fuzz-") as folder:
+            form = target.ErofsTarget(f"{folder}/layer", "fuzz", "sha256:" + "0" * 64)
+            try:
+                form.write(data)
+                packed = verdict(form.writer, data)
+                if not packed:
+                    form.finish()
+            finally:
+                form.close()
+            os.mkdir(f"{folder}/files")
+            writer = files.FileWriter(f"{folder}/files", "fuzz", lambda file, before, count: None)
+            try:
+                unpacked = verdict(writer, data)
+            finally:
+                writer.close()
+            assert bool(packed) == bool(unpacked), (packed, unpacked)
 
     return run
 
@@ -174,5 +205,5 @@ def ignore() -> Target:
 
 TARGETS: dict[str, Callable[[], Target]] = {
     made.__name__: made
-    for made in (reference, manifest, tar, containerfile, registries, policy, signature, ignore)
+    for made in (reference, manifest, tar, erofs, containerfile, registries, policy, signature, ignore)
 }

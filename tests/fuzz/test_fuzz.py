@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.fuzz.targets import TARGETS
+from tests.store.corpus import CORPUS
 
 SECONDS = int(os.environ.get("ORLOP_FUZZ_SECONDS", "5"))
 _START = 120  # seconds for a slow machine to begin and to end
@@ -27,6 +28,10 @@ def run(name: str, seconds: int, folder: Path) -> subprocess.CompletedProcess[st
     seeds.mkdir(parents=True)
     for number, seed in enumerate(sorted((_HERE / "seeds" / name).iterdir())):
         (seeds / f"{number}").write_bytes(seed.read_bytes())
+    if name in ("tar", "erofs"):
+        for hostile in CORPUS:
+            if not re.search(r"bomb|beyond its bound|without end|length", hostile.name):  # the large ones
+                (seeds / hostile.name.replace("/", "_")).write_bytes(hostile.make("/outside"))
     argv = [sys.executable, "-m", "tests.fuzz.harness", name, str(seconds), str(seeds), str(folder)]
     return subprocess.run(
         argv,
