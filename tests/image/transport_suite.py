@@ -23,7 +23,7 @@ from orlop.image.manifest import Descriptor, Manifest
 from orlop.image.sink import Reader
 from orlop.image.transport.destination import Destination
 from orlop.image.transport.source import RawManifest, Source
-from orlop.kit.errors import Cancelled, Conflict, Corrupt, InvalidInput, NotFound, OrlopError
+from orlop.kit.errors import Cancelled, Corrupt, NotFound, OrlopError
 from orlop.kit.progress import QuietMeter
 from tests.support import images
 from tests.support.images import Image, Index, Layer, tar
@@ -225,12 +225,12 @@ class TransportSuite:
         forged = replace(raw_of(image), data=image.manifest + b" ")
         with opened(place) as destination:
             put_blobs(destination, image)
-            with pytest.raises(Corrupt):
+            with pytest.raises(OrlopError):
                 destination.put_manifest(forged)
 
     def test_an_image_is_not_committed_without_its_blobs(self, place: Place) -> None:
         image = image_for(place)
-        with opened(place) as destination, pytest.raises((Conflict, InvalidInput, NotFound)):
+        with opened(place) as destination, pytest.raises(OrlopError):
             destination.put_manifest(raw_of(image))
             destination.commit(Digest(image.digest))
         with pytest.raises(OrlopError), reading(place) as source:
