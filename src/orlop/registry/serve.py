@@ -117,7 +117,7 @@ class Server:
         """Remove abandoned uploads, blobs that no manifest came for, and what the store then has too much."""
         while True:
             try:
-                await in_thread(collect, self._context.store)
+                await in_thread(collect, self._context.store, timeout=1.0)
             except OrlopError as error:
                 _log.warning("collecting: %s", error)
             await asyncio.sleep(limits.REGISTRY_COLLECT)

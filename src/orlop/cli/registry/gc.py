@@ -35,7 +35,12 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
 
     if arguments.grace < 0:
         raise InvalidInput(f"--grace {arguments.grace:g}", "is in the future", hint="give 0 or more seconds")
-    gone = collect(context.store, grace=arguments.grace, untagged=arguments.untagged)
+    gone = collect(
+        context.store,
+        grace=arguments.grace,
+        untagged=arguments.untagged,
+        timeout=context.store.settings.prune_wait,
+    )
     if context.json:
         emit(gone)
     else:
