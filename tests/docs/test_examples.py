@@ -116,7 +116,7 @@ def test_every_command_has_an_example() -> None:
 def _prepare(command: str, example: str, environment: dict[str, str], folder: Path) -> None:
     """What the example takes for granted: `web` and `db` run, unless it is the one that makes them."""
     words = example.split()
-    if command not in ("run", "play", "image copy", "image logout") and {
+    if command not in ("run", "play", "image copy", "image sync", "image logout") and {
         "web",
         "db",
         "web/nginx",
@@ -139,9 +139,14 @@ def _prepare(command: str, example: str, environment: dict[str, str], folder: Pa
         text = "FROM busybox AS test\nARG VERSION\nRUN echo $VERSION\nFROM test\nCMD [\"true\"]\n"
         for name in ("Containerfile", "deploy/Containerfile", "token.txt"):
             (folder / name).write_text(text)
+    if command == "image load":
+        _run("orlop image save busybox -o busybox.tar", environment, folder)
     if command == "image import":
         _run("orlop image export busybox -o rootfs.tar", environment, folder)
         _run("gzip --keep rootfs.tar", environment, folder)
+    if command == "image sync":
+        (folder / "images.yaml").write_text("docker.io: {images: {library/busybox: [latest]}}\n")
+        _run("orlop image sync docker://docker.io/library/busybox dir:mirror", environment, folder)
     if command == "image delete":
         for name in ("docker://registry.example.org/team/app:1", "oci:images:busybox"):
             _run(f"orlop image copy docker://debian:12 {name}", environment, folder)

@@ -18,9 +18,9 @@ as a sync to dir: wrote them), oci:LAYOUT, or yaml:FILE (skopeo's list). DESTINA
 dir:FOLDER (one folder an image, as skopeo has it) or oci:LAYOUT. Images keep the last part of their
 name, with --scoped all of it. What is there with the same digest is not copied again."""
 EXAMPLES = (
-    "orlop image sync --all docker://docker.io/library/busybox dir:/media/usb",
-    "orlop image sync dir:/media/usb docker://registry.example.org/mirror",
-    "orlop image sync --scoped --keep-going yaml:images.yaml oci:/srv/images",
+    "orlop image sync --all docker://docker.io/library/busybox dir:mirror",
+    "orlop image sync dir:mirror docker://registry.example.org/mirror",
+    "orlop image sync --scoped --keep-going yaml:images.yaml oci:images",
     "orlop image sync --dry-run --output json yaml:images.yaml docker://registry.example.org",
 )
 JSON = """a list of objects: `source`, `destination`, `action` (copied, there, planned, failed), `digest`,
@@ -29,7 +29,7 @@ JSON = """a list of objects: `source`, `destination`, `action` (copied, there, p
 
 def add_arguments(parser: Parser) -> None:
     from orlop.cli.image.copy import add_conversions
-    from orlop.cli.image.sides import add_two_sides
+    from orlop.cli.image.sides import add_policy, add_two_sides
 
     add = parser.add_argument
     add("source", metavar="SOURCE", help="docker://, dir:, oci: or yaml: and a name")
@@ -50,6 +50,7 @@ def add_arguments(parser: Parser) -> None:
     )
     add_conversions(parser)
     add("-q", "--quiet", action="store_true", help="no progress, no line for each image")
+    add_policy(parser)
     add_two_sides(parser)
     for side, name in (("src", "source"), ("dest", "destination")):
         add(f"--{side}-cert-dir", metavar="DIR", default="", help=f"*.crt, *.cert and *.key for the {name}")
