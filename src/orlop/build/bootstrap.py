@@ -18,6 +18,7 @@ from orlop.build.document import Document, manifest, moment
 from orlop.build.model import OCI, LayerOf
 from orlop.image.digest import Digest
 from orlop.image.platform import Platform
+from orlop.image.policy.errors import PolicyRefused
 from orlop.image.reference import Reference
 from orlop.image.sink import ImageRecord, LayerRequest, Reader
 from orlop.kit import limits, process
@@ -113,7 +114,7 @@ def or_bootstrapped(
         return fetch()
     except (NotFound, Unavailable, Denied) as error:
         suite = suite_of(name)
-        if suite is None or platform or not _installed():
+        if suite is None or platform or not _installed() or isinstance(error, PolicyRefused):
             raise
         note(f"{error}: making {name} from Debian's packages (orlop image bootstrap debian {suite})")
         names = (Reference.parse(name).canonical,)

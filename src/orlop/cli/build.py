@@ -85,7 +85,12 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
             from orlop.build.bootstrap import or_bootstrapped
 
             def fetch() -> str:
-                return context.store.image(present(context, name, arguments.pull, platform or None)).id
+                from orlop.image.settings import ImageSettings
+                from orlop.store.admit import admit_by_policy
+
+                found = present(context, name, arguments.pull, platform or None)
+                policy = context.config.section("image", ImageSettings).policy
+                return admit_by_policy(context.store, found, policy).id
 
             return or_bootstrapped(context.store, name, platform, fetch, report.note)
 

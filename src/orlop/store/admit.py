@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from orlop.image.policy.load import load
 from orlop.image.policy.stored import Kept, admit
 from orlop.store.model import StoredImage
 from orlop.store.store import Store
@@ -22,3 +23,12 @@ def admit_stored(policy: Policy, store: Store, image: StoredImage, asked: str) -
         store.documents(image.id),
     )
     admit(policy, kept, asked)
+
+
+def admit_by_policy(store: Store, name: str, policy_file: str = "") -> StoredImage:
+    """The image of this name, which the policy allows. Raises NotFound, PolicyRefused, InvalidInput."""
+    image = store.image(name)
+    policy = load(policy_file)
+    if policy is not None:
+        admit_stored(policy, store, image, name)
+    return image

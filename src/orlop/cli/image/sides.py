@@ -53,16 +53,13 @@ def gate_of(context: Context, location: Location, settings: ImageSettings) -> Ga
     Raises PolicyRefused, InvalidInput.
     """
     from orlop.image.policy.gate import location_gate
-    from orlop.image.policy.load import load
     from orlop.image.transport import locate
 
     if location.transport != locate.STORE:
         return location_gate(location, settings.policy)
-    policy = load(settings.policy)
-    if policy is not None:
-        from orlop.store.admit import admit_stored
+    from orlop.store.admit import admit_by_policy
 
-        admit_stored(policy, context.store, context.store.image(location.rest), location.rest)
+    admit_by_policy(context.store, location.rest, settings.policy)
     return None
 
 
