@@ -34,7 +34,9 @@ from orlop.kit.errors import Cancelled, NotFound
 from orlop.kit.files import read_bounded
 from orlop.kit.node import Node
 from orlop.kit.progress import QuietMeter
+from orlop.pod import admission
 from orlop.pod.context import Pods
+from orlop.pod.model import ContainerConfig
 from orlop.store.workspace import work_folder
 
 
@@ -209,7 +211,10 @@ class Build:
         if known is None:
             known = self._images.base(name, asked)
             self.store.use(known)
+            image = self.store.image(known)
+            admission.admit(self.pods, image, ContainerConfig(name="build", image=name))
             with self._lock:
+                self.pods.judged.add(known)
                 self._found_images[name, asked] = known
         return known
 
@@ -289,6 +294,7 @@ class Build:
     def remember(self, keys: Keys, image_id: str, found: Found) -> None:
         """The step's keys lead to the image from now on."""
         with self._lock:
+            self.pods.judged.add(image_id)  # as good as its base
             self._done.append(CachedStep(tuple(keys.all), found.layer, found.created))
         wanted = list(keys.exact)
         if keys.link and found.layer is not None:

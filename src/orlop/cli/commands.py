@@ -36,6 +36,8 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
     ("image", "diff"): ("image.diff", "List the files in which two images differ"),
     ("image", "export"): ("image.export", "Write an image's whole file system as a tar archive"),
     ("image", "import"): ("image.import_", "Make an image from the tar archive of a file system"),
+    ("image", "save"): ("image.save", "Write an image to an archive, as docker save does"),
+    ("image", "load"): ("image.load", "Take the images of an archive in, as docker load does"),
     ("image", "sign"): ("image.sign", "Sign an image, as cosign or as skopeo does"),
     ("image", "verify"): ("image.verify", "Verify an image's signatures, and say whose they are"),
     ("image", "generate-key"): ("image.generate_key", "Make a key pair to sign images with"),
