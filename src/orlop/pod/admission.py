@@ -20,18 +20,23 @@ if TYPE_CHECKING:
 def admit(pods: Pods, image: StoredImage, config: ContainerConfig) -> None:
     """Raises PolicyRefused for the container's `image` or one that it mounts, InvalidInput (no policy).
 
-    Where everything is accepted this reads one small file.
+    Where everything is accepted this reads one small file. What a build made from images that were judged
+    (`Pods.judged`) is not judged again.
     """
+    if image.id in pods.judged and not any(mount.image for mount in config.mounts):
+        return
     policy = load(pods.config.section("image", ImageSettings).policy)
     if policy is None:
         return
     from orlop.store.admit import admit_stored
 
-    admit_stored(policy, pods.store, image, config.image_name or config.image)
+    if image.id not in pods.judged:
+        admit_stored(policy, pods.store, image, config.image_name or config.image)
     for mount in config.mounts:
         if mount.image:
             try:
                 mounted = pods.store.image(mount.image)
             except NotFound:  # told where it is mounted
                 continue
-            admit_stored(policy, pods.store, mounted, mount.image)
+            if mounted.id not in pods.judged:
+                admit_stored(policy, pods.store, mounted, mount.image)

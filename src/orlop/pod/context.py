@@ -41,6 +41,7 @@ class Pods:
         self.config = config
         self.boot = kit_node.boot_id()
         self.hooks: Hooks | None = None
+        self.judged: set[str] = set()  # IDs of images that the policy has allowed, or that were built on such
         self.disk_usage: dict[str, tuple[int, int, float]] = {}  # of `stats`: bytes, inodes, when
         self.records = records.Records(node.in_root("pods.db"))
         self._store: Store | None = None

@@ -16,10 +16,13 @@ from dataclasses import dataclass
 from orlop.build.add import git
 from orlop.build.containerfile.errors import bad
 from orlop.build.containerfile.model import Add, Place
-from orlop.image.settings import ImageSettings
-from orlop.image.transport.http import Answer, Broken, Http
 from orlop.kit import limits
 from orlop.kit.errors import Corrupt, LimitExceeded, NotFound, OrlopError, Unavailable
+
+TYPE_CHECKING = False  # as typing's; a build that fetches nothing imports no HTTP
+if TYPE_CHECKING:
+    from orlop.image.settings import ImageSettings
+    from orlop.image.transport.http import Answer, Http
 
 _URL = re.compile(r"https?://", re.IGNORECASE)
 _CHECKSUM = re.compile(r"(?a:(sha256|sha384|sha512):([0-9a-f]+))\Z")
@@ -61,6 +64,9 @@ def fetch(
 
     Raises Unavailable, NotFound, Corrupt (the checksum), LimitExceeded, InvalidInput.
     """
+    from orlop.image.settings import ImageSettings
+    from orlop.image.transport.http import Http
+
     sources = [source for source in instruction.sources if is_remote(source)]
     if instruction.checksum and (len(sources) != 1 or len(instruction.sources) != 1):
         hint = "write an ADD of its own for what it belongs to"
@@ -90,6 +96,8 @@ def _repository(instruction: Add, source: str, scratch: str, tick: Callable[[], 
 
 
 def _file(http: Http, url: str, instruction: Add, scratch: str, tick: Callable[[], None]) -> Fetched:
+    from orlop.image.transport.http import Broken
+
     algorithm, wanted = _checksum(instruction.checksum, instruction.place)
     descriptor, path = tempfile.mkstemp(prefix="add-", dir=scratch)
     with open(descriptor, "wb") as stream:
@@ -114,6 +122,8 @@ def _file(http: Http, url: str, instruction: Add, scratch: str, tick: Callable[[
 
 def _received(http: Http, url: str, file: int, algorithm: str, tick: Callable[[], None]) -> tuple[str, int]:
     """The body into the empty `file`; its digest and its time."""
+    from orlop.image.transport.http import Broken
+
     os.lseek(file, 0, os.SEEK_SET)
     os.ftruncate(file, 0)
     digest = hashlib.new(algorithm)
@@ -136,6 +146,8 @@ def _received(http: Http, url: str, file: int, algorithm: str, tick: Callable[[]
 
 
 def _accepted(answer: Answer, url: str) -> None:
+    from orlop.image.transport.http import Broken
+
     status = answer.status
     if status == 200:
         return
