@@ -25,6 +25,7 @@ from orlop.registry import passwords
 from orlop.store.repositories import HeldManifest
 from orlop.store.store import Store
 from tests.docs.pages import ROOT
+from tests.docs.signatures import prepare_signatures
 from tests.support import images
 from tests.support.cri import daemon
 from tests.support.node import temporary_node
@@ -37,6 +38,15 @@ _ENDLESS = ("--follow", "orlop attach", "orlop stats web", "orlop stats")
 _INTERRUPTED = {0, 130, -signal.SIGINT}
 _SERVER = {"Cmd": ["sh", "-c", "trap 'exit 0' TERM; while :; do echo served; sleep 0.2; done"]}
 _ALL_ZERO = "0" * 64
+_ARCHIVES = {
+    "image load": ("orlop image save busybox -o busybox.tar",),
+    "image import": ("orlop image export busybox -o rootfs.tar", "gzip --keep rootfs.tar"),
+    "image sync": ("orlop image sync docker://docker.io/library/busybox dir:mirror",),
+    "image delete": (
+        "orlop image copy docker://debian:12 docker://registry.example.org/team/app:1",
+        "orlop image copy docker://debian:12 oci:images:busybox",
+    ),
+}
 
 
 def _nginx() -> images.Image:
@@ -74,6 +84,7 @@ def stage(running: Registry, tmp_path: Path) -> Iterator[tuple[Node, dict[str, s
                 for host in ("docker.io", "registry.example.org", running.address)
             )
         )
+        (tmp_path / "images.yaml").write_text("docker.io: {images: {library/busybox: [latest]}}\n")
         (tmp_path / "site").mkdir()
         (tmp_path / "site" / "index.html").write_text("<p>site</p>\n")
         (tmp_path / "web.yaml").write_text(
@@ -93,6 +104,8 @@ def stage(running: Registry, tmp_path: Path) -> Iterator[tuple[Node, dict[str, s
         try:
             yield node, environment
         finally:
+            if "GNUPGHOME" in environment:
+                _run("gpgconf --kill all", environment, tmp_path, check=False)
             _run("orlop node down --time 1", environment, tmp_path)
 
 
@@ -102,6 +115,8 @@ def test_the_example_runs(
 ) -> None:
     node, environment = stage
     _prepare(command, example, environment, tmp_path)
+    for made in _ARCHIVES.get(command, ()):
+        _run(made, environment, tmp_path)
     with daemon(node) if command == "status" else contextlib.nullcontext():
         status, printed = _type(
             _real(example, node, running), environment, tmp_path, endless=_is_endless(example)
@@ -132,6 +147,8 @@ def _prepare(command: str, example: str, environment: dict[str, str], folder: Pa
             _run(f"orlop play {name}.pod.yaml --wait 60", environment, folder)
     if command.endswith("remove") and "--force" not in words:
         _run("orlop pod stop --time 1 web db", environment, folder, check=False)
+    if command in ("image sign", "image verify", "image generate-key"):
+        prepare_signatures(command, example, environment, folder, _run)
     if command.startswith("registry"):
         _prepare_registry(example, environment, folder)
     if command == "build":
@@ -139,17 +156,6 @@ def _prepare(command: str, example: str, environment: dict[str, str], folder: Pa
         text = "FROM busybox AS test\nARG VERSION\nRUN echo $VERSION\nFROM test\nCMD [\"true\"]\n"
         for name in ("Containerfile", "deploy/Containerfile", "token.txt"):
             (folder / name).write_text(text)
-    if command == "image load":
-        _run("orlop image save busybox -o busybox.tar", environment, folder)
-    if command == "image import":
-        _run("orlop image export busybox -o rootfs.tar", environment, folder)
-        _run("gzip --keep rootfs.tar", environment, folder)
-    if command == "image sync":
-        (folder / "images.yaml").write_text("docker.io: {images: {library/busybox: [latest]}}\n")
-        _run("orlop image sync docker://docker.io/library/busybox dir:mirror", environment, folder)
-    if command == "image delete":
-        for name in ("docker://registry.example.org/team/app:1", "oci:images:busybox"):
-            _run(f"orlop image copy docker://debian:12 {name}", environment, folder)
     if command == "image logout":
         (folder / "auth.json").write_text('{"auths": {"registry.example.org": {"auth": "eDp5"}}}')
     if example == "orlop image unmount busybox":

@@ -61,26 +61,34 @@ class FolderFiles:
             if self._root < 0:
                 raise Cancelled(self.subject, "was closed", hint="run the command again")
             try:
-                found = open_beneath(self._root, name)
+                found = open_plain(self._root, name, f"{self.subject}: {name}")
             except FileNotFoundError:
                 raise NotFound(
                     f"{self.subject}: {name}", "no such file", hint="the copy is not whole"
                 ) from None
             except OSError as error:
                 raise failed(f"{self.subject}: {name}", error) from error
-        status = os.fstat(found)
-        if not stat.S_ISREG(status.st_mode):
-            os.close(found)
-            raise Corrupt(f"{self.subject}: {name}", "is no plain file", hint="do not trust this folder")
-        return Region(found, 0, status.st_size)
+        return Region(found, 0, os.fstat(found).st_size)
 
 
-def open_beneath(root: int, name: str, flags: int = os.O_RDONLY | os.O_NONBLOCK) -> int:
-    """openat2(2) below the folder `root`: OSError EXDEV where a link leads out of it."""
+def open_plain(root: int, name: str, subject: str) -> int:
+    """A plain file below the folder `root`, for reading: looked at before it is opened, for opening a device
+    does things. Raises Corrupt for anything else, OSError (EXDEV: a link leads out of the folder).
+    """
+    looked = _beneath(root, name)
+    try:
+        if not stat.S_ISREG(os.fstat(looked).st_mode):
+            raise Corrupt(subject, "is no plain file", hint="do not trust this folder")
+        return os.open(f"/proc/self/fd/{looked}", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        os.close(looked)
+
+
+def _beneath(root: int, name: str) -> int:
     resolve = kernel.RESOLVE_BENEATH | kernel.RESOLVE_NO_MAGICLINKS
     while True:
         try:
-            return kernel.openat2(root, name, flags, resolve=resolve)
+            return kernel.openat2(root, name, os.O_PATH, resolve=resolve)
         except OSError as error:
             if error.errno != errno.EAGAIN:  # a rename raced with "..": the kernel asks to try again
                 raise
