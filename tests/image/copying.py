@@ -8,12 +8,11 @@ import subprocess
 from typing import Any
 
 from orlop.image.auth import Credentials
-from orlop.image.copy.engine import copy
+from orlop.image.copy.by_name import copy_by_name
 from orlop.image.copy.options import Copied, CopyOptions
 from orlop.image.registries.model import RegistriesConf
 from orlop.image.settings import ImageSettings
-from orlop.image.transport.locate import parse
-from orlop.image.transport.open import OpenOptions, Transports
+from orlop.image.transport.open import OpenOptions
 
 FAST = ImageSettings(attempts=4, backoff=0.01, backoff_max=0.05)
 
@@ -33,23 +32,13 @@ def opening(
 def copied(source: str, destination: str, *, options: OpenOptions | None = None, **asked: Any) -> Copied:
     """One copy; `asked` are CopyOptions."""
     opened = options or opening()
-    origin = parse(source)
-    transports = Transports()
-    reading = transports.source(origin, opened)
-    try:
-        writing = transports.destination(parse(destination), opened.with_origin(origin))
-        try:
-            return copy(
-                reading,
-                writing,
-                CopyOptions(attempts=4, backoff=0.01, **asked),
-                names=(source, destination),
-                cancellation=opened.cancellation,
-            )
-        finally:
-            writing.close()
-    finally:
-        reading.close()
+    return copy_by_name(
+        source,
+        destination,
+        CopyOptions(attempts=4, backoff=0.01, **asked),
+        reading=opened,
+        writing=opened,
+    )
 
 
 def skopeo(*arguments: str, code: int = 0) -> str:

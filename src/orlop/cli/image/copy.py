@@ -101,38 +101,27 @@ def transfer(
     context: Context, arguments: argparse.Namespace, source: Location, destination: Location
 ) -> Copied:
     """One copy as `arguments` ask for it, with progress on a terminal."""
-    from dataclasses import replace
-
     from orlop.cli.image.sides import gate_of, options, transports
     from orlop.cli.progress import shown
-    from orlop.image.copy.engine import copy
+    from orlop.image.copy.by_name import copy_by_name
     from orlop.image.transport import locate
 
     reading = options(context, arguments, "src")
     asked = copy_options(arguments, reading)
-    known = transports(context)
     gate = gate_of(context, source, reading.settings)
     if destination.transport == locate.STORE:
         return _into_store(context, arguments, source, destination, reading, gate)
-    writing = replace(options(context, arguments, "dest"), cancellation=reading.cancellation, origin=source)
-    origin = known.source(source, reading)
-    try:
-        target = known.destination(destination, writing)
-        try:
-            with shown(quiet=arguments.quiet) as progress:
-                return copy(
-                    origin,
-                    target,
-                    asked,
-                    names=(str(source), str(destination)),
-                    cancellation=reading.cancellation,
-                    progress=progress,
-                    gate=gate,
-                )
-        finally:
-            target.close()
-    finally:
-        origin.close()
+    with shown(quiet=arguments.quiet) as progress:
+        return copy_by_name(
+            source,
+            destination,
+            asked,
+            reading=reading,
+            writing=options(context, arguments, "dest"),
+            transports=transports(context),
+            gate=gate,
+            progress=progress,
+        )
 
 
 def _into_store(

@@ -8,5 +8,6 @@ Contract
 - Blobs go in parallel, through memory of a fixed size; a converted one goes through a temporary file only
   where the destination must know its digest before.
 
-The public faces are `orlop.image.copy.engine.copy` (blocking) and `orlop.image.copy.options.CopyOptions`.
+The public faces are `orlop.image.copy.by_name.copy_by_name`, below it `orlop.image.copy.engine.copy` (both
+block), and `orlop.image.copy.options.CopyOptions`.
 """

@@ -19,9 +19,10 @@ from orlop.image.copy.tree import Node, Reading
 from orlop.image.digest import Digest
 from orlop.image.manifest import Index, Manifest
 from orlop.image.policy.gate import Gate
-from orlop.image.transport.destination import Destination
-from orlop.image.transport.source import RawManifest, Source
-from orlop.kit.errors import Conflict, Unsupported
+from orlop.image.transport.destination import Destination, TryAgain
+from orlop.image.transport.http import Broken
+from orlop.image.transport.source import BadBytes, RawManifest, Source
+from orlop.kit.errors import Conflict, Corrupt, OrlopError, TimedOut, Unavailable, Unsupported
 from orlop.kit.progress import Progress, Quiet
 from orlop.kit.tasks import Cancellation
 
@@ -41,20 +42,33 @@ def copy(
 ) -> Copied:
     """Bring what `source` names to `destination`; `names` are what messages call the two.
 
-    Blocks; another thread may set `cancellation`, which both sides were opened with. `gate` is
-    what the policy wants of the source. After any failure the
-    destination's reference leads where it led before, and both sides are closed. Raises Conflict
-    (--preserve-digests or signatures forbid a conversion that is needed), Unsupported (the destination cannot
-    hold it), NotFound (a platform, a blob), Corrupt, and what the two sides raise.
+    Blocks; another thread may set `cancellation`, which both sides were opened with. `gate` is what the
+    policy wants of the source. After any failure the destination's reference leads where it led before, and
+    both sides are closed. Raises Conflict (--preserve-digests or signatures forbid a conversion that is
+    needed), Unsupported (the destination cannot hold it), NotFound (a platform, a blob), Corrupt,
+    Unavailable, and what else the two sides raise.
     """
     cancellation = cancellation or Cancellation()
     try:
         return _Copy(source, destination, options, names, cancellation, progress, gate).run()
-    except BaseException:
+    except BaseException as error:
         cancellation.cancel()
         source.close()
         destination.close()
-        raise
+        plain = _plain(error)
+        if plain is None:
+            raise
+        raise plain from error
+
+
+def _plain(error: BaseException) -> OrlopError | None:
+    """What is said outside for the transports' own kinds of error; None for any other."""
+    if isinstance(error, BadBytes):
+        return Corrupt(error.subject, error.cause, hint=error.hint)
+    if isinstance(error, Broken):
+        kind = TimedOut if error.timed_out else Unavailable
+        return kind(error.subject, error.cause, hint=error.hint)
+    return Unavailable(error.subject, error.cause, hint=error.hint) if isinstance(error, TryAgain) else None
 
 
 class _Copy:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from orlop.image import auth
 from orlop.image.auth import Credentials
@@ -42,9 +42,6 @@ class OpenOptions:
     registries: RegistriesConf | None = None
     origin: Location | None = None
     certificates: str = ""
-
-    def with_origin(self, origin: Location) -> OpenOptions:
-        return replace(self, origin=origin)
 
 
 SourceMaker = Callable[[Location, OpenOptions], Source]

@@ -31,7 +31,16 @@ Entries = list[dict[str, Any]]
 def put_manifest(client: RegistryClient, manifest: RawManifest, name: str) -> None:
     """Under `name` (a tag or its digest), with what its subject's list of referrers needs."""
     headers = {"Content-Type": manifest.media_type, "Content-Length": str(len(manifest.data))}
-    answer = client.request("PUT", f"manifests/{name}", headers, manifest.data)
+    for attempt in range(1, limits.HTTP_ATTEMPTS + 1):
+        answer = client.request("PUT", f"manifests/{name}", headers, manifest.data)
+        # docker-registry says 400 where another client pushes one of the blobs at this very moment: it
+        # reads a link that is just being rewritten.
+        if answer.status != 400 or attempt == limits.HTTP_ATTEMPTS:
+            break
+        said = answer.read_start(ERROR_BODY)
+        if b"DIGEST_INVALID" not in said:
+            raise client.refused(answer, f"manifest {name}", said)
+        time.sleep(_PAUSE * attempt)
     client.expect(answer, (200, 201), f"place for manifest {name}")
     told, handled = answer.header("Docker-Content-Digest"), bool(answer.header("OCI-Subject"))
     answer.read_start(ERROR_BODY)

@@ -322,28 +322,29 @@ class RegistryClient:
 
     def expect(self, answer: Answer, statuses: tuple[int, ...], what: str) -> None:
         """Raises the error that fits any other status."""
-        if answer.status in statuses:
-            return
-        said = _message(answer.read_start(ERROR_BODY))
+        if answer.status not in statuses:
+            raise self.refused(answer, what, answer.read_start(ERROR_BODY))
+
+    def refused(self, answer: Answer, what: str, body: bytes) -> OrlopError:
+        """The error that fits the answer's status; `body` is what it said."""
+        said = _message(body)
         status, host, subject = answer.status, self.endpoint.host, str(self.endpoint.reference)
         words = f" ({said})" if said else ""
         if status == 404:
             hint = "check the spelling of the repository and the tag"
             if what.startswith("blob "):
                 hint = "the registry lost a part of the image: push it again, or pull it from another one"
-            raise NotFound(subject, f"{host} has no {what}{words}", hint=hint)
+            return NotFound(subject, f"{host} has no {what}{words}", hint=hint)
         if status in (401, 403):
             known = self._auth is not None and self._auth.has_credentials
             cause = "refuses the credentials" if known else "wants credentials, or has no such repository"
-            hint = (
-                f"check the name, and put credentials for {self.endpoint.reference.registry} into auth.json"
-            )
-            raise Denied(subject, f"{host} {cause}: status {status}{words}", hint=hint)
+            hint = f"check the name, or log in: orlop login {self.endpoint.reference.registry}"
+            return Denied(subject, f"{host} {cause}: status {status}{words}", hint=hint)
         if status == 429:
-            raise Unavailable(
+            return Unavailable(
                 subject, f"{host} limits the rate of requests{words}", hint="wait, log in, or set up a mirror"
             )
-        raise Unavailable(subject, f"{host} answers {status} for {what}{words}", hint="try again later")
+        return Unavailable(subject, f"{host} answers {status} for {what}{words}", hint="try again later")
 
 
 def _message(body: bytes) -> str:

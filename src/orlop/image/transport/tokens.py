@@ -160,7 +160,7 @@ class Authenticator:
         answer.close()
         host = urllib.parse.urlsplit(answer.url).netloc
         if self._credentials is None:
-            cause, hint = "wants credentials", f"log in: put credentials for {self._registry} into auth.json"
+            cause, hint = "wants credentials", f"log in: orlop login {self._registry}"
         else:
             cause, hint = "rejects the credentials", f"check those for {self._registry} in auth.json"
         return Denied(self._registry, f"its token server {host} {cause} (status {answer.status})", hint=hint)
