@@ -7,7 +7,7 @@ import os
 
 from orlop.kit import locks
 from orlop.kit.database import Database
-from orlop.kit.errors import Conflict, InvalidInput
+from orlop.kit.errors import Conflict, InvalidInput, Unavailable
 from orlop.store import overlay
 from orlop.store.errors import ImageUnknown, RootfsUnknown, folder_lost
 from orlop.store.layout import Layout
@@ -116,11 +116,21 @@ def remove_rootfs(layout: Layout, database: Database, container_id: str) -> None
             from orlop.store import image_volumes
 
             image_volumes.release(layout, container_id)
-        with database.transaction() as rows:
-            rows.execute("DELETE FROM rootfs WHERE container_id = ?", (container_id,))
-            rows.execute("DELETE FROM volumes WHERE container_id = ?", (container_id,))
+        try:
+            _forget(database, container_id)
+        except Unavailable:  # the disk is full, perhaps of what goes now
+            from orlop.store import reserve
+
+            reserve.release(layout)
+            _forget(database, container_id)
         if os.path.lexists(layout.rootfs(container_id)):
             _discard(layout, container_id)
+
+
+def _forget(database: Database, container_id: str) -> None:
+    with database.transaction() as rows:
+        rows.execute("DELETE FROM rootfs WHERE container_id = ?", (container_id,))
+        rows.execute("DELETE FROM volumes WHERE container_id = ?", (container_id,))
 
 
 def rootfs_usage(layout: Layout, database: Database, container_id: str) -> tuple[int, int]:
