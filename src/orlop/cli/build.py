@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import threading
 
@@ -94,6 +95,7 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
 
             return or_bootstrapped(context.store, name, platform, fetch, report.note)
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as ^C does: with nothing left behind
     report = Shown(quiet=arguments.quiet)
     remote = None
     if arguments.cache_from:
