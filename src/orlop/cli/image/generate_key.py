@@ -14,7 +14,7 @@ PREFIX.pub. The password is asked for, or read from a file or COSIGN_PASSWORD. F
 left alone."""
 EXAMPLES = (
     "orlop image generate-key",
-    "orlop image generate-key --password-file secret --prefix /etc/orlop/release",
+    "orlop image generate-key --password-file secret.txt --prefix release",
 )
 JSON = """an object: `key` and `public_key` (paths), `fingerprint` (SHA-256 of the public key)."""
 

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from orlop.image.transport.source import RawManifest, Source
 
 DESCRIPTION = """With --key as cosign does (cosign.key, or a plain PEM key): the signature goes into the
-image's repository, by a tag that every reader knows, or as a referrer. With --gpg-key a simple signature, which
-goes to the lookaside of containers-registries.d(5), or into the folder of dir:PATH. Nothing is sent to a
-transparency log. IMAGE is a registry's, oci:PATH:REF or dir:PATH."""
+image's repository, by a tag that every reader knows, or as a referrer. With --gpg-key a simple
+signature, which goes to the lookaside of containers-registries.d(5), or into the folder of dir:PATH.
+Nothing is sent to a transparency log. IMAGE is a registry's, oci:PATH:REF or dir:PATH."""
 EXAMPLES = (
     "orlop image sign --key cosign.key registry.example.org/app:1",
     "orlop image sign --key cosign.key --recursive --annotation build=42 registry.example.org/app:1",
-    "orlop image sign --gpg-key 0123456789ABCDEF0123456789ABCDEF01234567 registry.example.org/app:1",
+    "orlop image sign --gpg-key ada@example.org registry.example.org/app:1",
 )
 JSON = """a list of objects: `digest`, `reference` (the name that was signed), `place`."""
 
@@ -36,7 +36,7 @@ def add_arguments(parser: Parser) -> None:
     add("image", metavar="IMAGE", help="a name at a registry, oci:PATH:REF or dir:PATH")
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--key", metavar="FILE", default="", help="a private key, cosign's or PEM")
-    which.add_argument("--gpg-key", metavar="FINGERPRINT", default="", help="of a key that gpg has")
+    which.add_argument("--gpg-key", metavar="KEY", default="", help="of gpg: its fingerprint, or whose it is")
     add("--password-file", metavar="FILE", default="", help="of the key; else COSIGN_PASSWORD, or asked for")
     add("--identity", metavar="REFERENCE", default="", help="the name to sign (default: IMAGE)")
     add("--annotation", "-a", metavar="KEY=VALUE", action="append", default=[], help="put into the signature")

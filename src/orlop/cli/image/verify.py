@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 DESCRIPTION = """Prints every signature that is good, and whose it is; where none is, the exit code is 5.
 --key, and --roots with --certificate-identity, look at sigstore signatures (tag, referrers, bundles),
 --gpg-keyring at simple ones, --policy asks a policy.json as a pull would. Keys, roots and the log's key are
-files: nothing is fetched but the image's own signatures. A signature must name the image's repository, and its tag where it
-names one; --signed-as says another name."""
+files: nothing is fetched but the image's own signatures. A signature must name the image's repository,
+and its tag where it names one; --signed-as says another name."""
 EXAMPLES = (
     "orlop image verify --key cosign.pub registry.example.org/app:1",
     "orlop image verify --roots ca.pem --certificate-identity ada@example.org registry.example.org/app:1",
-    "orlop image verify --gpg-keyring release.gpg dir:/srv/app",
-    "orlop image verify --policy /etc/containers/policy.json registry.example.org/app:1",
+    "orlop image verify --gpg-keyring release.gpg dir:app",
+    "orlop image verify --policy policy.json registry.example.org/app:1",
 )
-JSON = """a list of objects: `kind` (simple, sigstore, bundle), `digest`, `reference` (the name that is signed),
-`key` (fingerprint), `subject` and `issuer` (of a certificate), `log_index` (-1: none), `time`,
+JSON = """a list of objects: `kind` (simple, sigstore, bundle), `digest`, `reference` (the name that is
+signed), `key` (fingerprint), `subject` and `issuer` (of a certificate), `log_index` (-1: none), `time`,
 `annotations`."""
 
 
