@@ -15,6 +15,7 @@ import tarfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import BinaryIO, cast
 
 from isal import igzip
 
@@ -52,7 +53,7 @@ def measure(folder: Path, *, rounds: int) -> dict[str, list[Timing]]:
 def write_archive(path: Path, *, packed: bool) -> None:
     """Debian roots side by side until they have 1 GB."""
     with (
-        igzip.open(path, "wb", compresslevel=2) if packed else path.open("wb") as stream,
+        _opened(path, packed=packed) as stream,
         tarfile.open(fileobj=stream, mode="w|") as target,
         tarfile.open(images.debian_tar()) as source,
     ):
@@ -70,6 +71,13 @@ def write_archive(path: Path, *, packed: bool) -> None:
                 if size >= _SIZE:
                     break
             copies += 1
+
+
+def _opened(path: Path, *, packed: bool) -> BinaryIO:
+    if packed:
+        made = igzip.IGzipFile(str(path), "wb", compresslevel=2)  # type: ignore[no-untyped-call]
+        return cast(BinaryIO, made)
+    return path.open("wb")
 
 
 def _orlop(env: Mapping[str, str], archive: Path) -> Sample:

@@ -173,3 +173,35 @@ def test_history_tree_and_diff_are_shown_to_people(here: Path) -> None:
     assert orlop("image", "diff", "ship:1").stdout == "A /b  (1 B)\nD /gone  (1 B)\n"
     (branch,) = answer("image", "tree", "ship:1")
     assert branch["above"][0]["images"] == [{"id": IMAGE.id, "names": [NAME]}]
+
+
+def listed(*filters: str) -> list[str]:
+    """The tags that `image list` shows with these filters."""
+    options = [word for one in filters for word in ("--filter", one)]
+    return sorted(
+        name.rpartition("/")[2] for found in answer("image", "list", *options) for name in found["names"]
+    )
+
+
+def test_lists_are_narrowed_by_filters(here: Path) -> None:
+    orlop("image", "export", "ship:1", "-o", "root.tar")
+    for number, label in enumerate(("a=1", "a=2", "b=1")):
+        env = {"SOURCE_DATE_EPOCH": str(1_700_000_000 + number)}
+        options = ("--change", f"LABEL all=yes {label}")
+        orlop("image", "import", "root.tar", f"example.org/team/app{number}:v{number}", *options, env=env)
+    everything = ["app0:v0", "app1:v1", "app2:v2", "ship:1"]
+    assert listed() == everything
+    assert listed("label=a") == ["app0:v0", "app1:v1"]
+    assert listed("label=a=2", "label=all=yes") == ["app1:v1"]
+    assert listed("label=a", "label=b") == []
+    assert listed("reference=ship") == listed("reference=docker.io/library/s*") == ["ship:1"]
+    assert listed("reference=app*:v1", "reference=ship:1") == ["app1:v1", "ship:1"]
+    assert listed("reference=example.org/team/*") == everything[:3]
+    assert listed("before=example.org/team/app1:v1") == ["app0:v0"]
+    assert listed("since=example.org/team/app1:v1") == ["app2:v2", "ship:1"]
+    assert listed("dangling=false") == everything
+    assert answer("image", "list", "--filter", "dangling=true") == []
+    assert IMAGE.digest in orlop("image", "list", "--digests").stdout
+    for wrong in ("colour=red", "dangling=maybe", "label", "reference="):
+        orlop("image", "list", "--filter", wrong, code=2)
+    orlop("image", "list", "--filter", "before=nobody", code=3)

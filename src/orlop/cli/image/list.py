@@ -14,7 +14,13 @@ if TYPE_CHECKING:
     from orlop.store.model import StoredImage
 
 DESCRIPTION = "One line a name; SIZE is unpacked, layers that other images share included."
-EXAMPLES = ("orlop image list", "orlop image list --quiet", "orlop image list --output json")
+EXAMPLES = (
+    "orlop image list",
+    "orlop image list --filter reference=busy* --filter dangling=false",
+    "orlop image list --quiet --filter before=nginx",
+    "orlop image list --digests",
+    "orlop image list --output json",
+)
 JSON = """a list of objects: `id`, `digest`, `names`, `digests`, `size` (bytes, unpacked), `created` (RFC 3339
 or null), `layers` (chain IDs, lowest first)."""
 
@@ -23,6 +29,15 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("-q", "--quiet", action="store_true", help="print IDs only")
     parser.add_argument("-a", "--all", action="store_true", help="steps of builds, too")
     parser.add_argument("--no-trunc", action="store_true", help="print whole IDs")
+    parser.add_argument("--digests", action="store_true", help="print the manifests' digests, too")
+    parser.add_argument(
+        "-f",
+        "--filter",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="dangling=true|false, label=NAME[=VALUE], reference=PATTERN, before=IMAGE, since=IMAGE",
+    )
 
 
 def run(context: Context, arguments: argparse.Namespace) -> int:
@@ -30,6 +45,10 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
     if not arguments.all:
         steps = context.store.step_images()
         images = [image for image in images if image.names or image.id not in steps]
+    if arguments.filter:
+        from orlop.cli.image.filters import chosen
+
+        images = chosen(context.store, images, arguments.filter)
     if context.json:
         emit([as_json(image) for image in images])
         return 0
@@ -41,6 +60,7 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
     rows = [
         (
             familiar(name) if name else "<none>",
+            *((image.digest,) if arguments.digests else ()),
             identity(image.id),
             shown_time(image.created),
             size(image.size),
@@ -48,7 +68,8 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
         for image in images
         for name in (image.names or ("",))
     ]
-    table(("NAME", "IMAGE ID", "CREATED", "SIZE"), sorted(rows))
+    digests = ("DIGEST",) if arguments.digests else ()
+    table(("NAME", *digests, "IMAGE ID", "CREATED", "SIZE"), sorted(rows))
     return 0
 
 
