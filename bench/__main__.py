@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import build, copy, cri, deployment, imports, pull, run
+from bench import build, copy, cri, deployment, imports, pull, registry, run
 from bench.measure import Timing
 from bench.peers import CONTAINERD_VERSION
 from orlop.kit import process
@@ -19,7 +19,7 @@ from tools import machine
 from tools.builds.table import PROGRAMS
 
 _PAGE = Path("docs/benchmarks.md")
-_WHAT = ["run", "pull", "import", "copy", "build", "cri", "deployment"]
+_WHAT = ["run", "pull", "import", "copy", "build", "registry", "cri", "deployment"]
 _BEGIN, _END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 
@@ -46,6 +46,8 @@ def main() -> int:
                 lines += _tables(copy.measure(Path(folder, "copy"), rounds=few), unit=1)
             if "build" in what:
                 lines += _tables(build.measure(Path(folder, "build"), rounds=few), unit=1)
+            if "registry" in what:
+                lines += _tables(registry.measure(Path(folder, "registry"), rounds=few), unit=1000)
             if "cri" in what:
                 lines += cri.measure(Path(folder, "cri"), rounds=arguments.rounds)
             if "deployment" in what:

@@ -1,6 +1,6 @@
 """Our registry against Debian's docker-registry: one client, the same requests, both on one tmpfs.
 
-    python -m bench.registry              prints seconds and ratios
+    make bench  or  python -m bench registry
 
 The client hashes nothing and keeps nothing, so what is measured is the registry. Blobs are random: nothing is
 there already. 300 MB is one blob by POST and PUT; the small ones are 500 of 10 kB over one connection.
@@ -12,7 +12,6 @@ import functools
 import hashlib
 import http.client
 import os
-import tempfile
 import time
 import uuid
 from pathlib import Path
@@ -99,15 +98,3 @@ def _blobs(size: int, count: int) -> list[bytes]:
 def _node(folder: Path) -> Node:
     (folder / "orlop.toml").touch()
     return Node(str(folder / "r"), str(folder / "s"), str(folder / "orlop.toml"))
-
-
-def main() -> None:
-    with tempfile.TemporaryDirectory(prefix="orlop-bench-", dir="/var/tmp") as folder:
-        for title, timings in measure(Path(folder, "registry"), rounds=5).items():
-            ours, peer = timings
-            ratio = ours.median / peer.median
-            print(f"{title}: {ours.median:.3f} s, docker-registry {peer.median:.3f} s, {ratio:.2f} of it")
-
-
-if __name__ == "__main__":
-    main()
