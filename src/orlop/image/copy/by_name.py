@@ -36,8 +36,8 @@ def copy_by_name(
 
     `reading` and `writing` are about the two sides (credentials, TLS); `reading.cancellation` ends the copy
     from another thread. `transports` knows more than registries and files (a store). `gate` is what the
-    policy requires of the source; without one it is not asked. Blocks. Raises as `engine.copy`, InvalidInput for a
-    name, Denied for a blocked registry.
+    policy requires of the source; without one it is not asked. Blocks. Raises as `engine.copy`, InvalidInput
+    for a name, Denied for a blocked registry.
     """
     origin = source if isinstance(source, Location) else parse(source)
     goal = destination if isinstance(destination, Location) else parse(destination)
