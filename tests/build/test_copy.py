@@ -243,6 +243,13 @@ def test_times_holes_links_and_attributes(place: Place) -> None:
     assert (place.root / "t/sub").stat().st_mtime == 2000
 
 
+def test_a_link_to_what_was_replaced_meanwhile(place: Place) -> None:
+    make(place.context, {"x/f": "first", "y/f": "second", "z/h": "other"})
+    os.link(place.context / "x/f", place.context / "z/g")
+    place.run("COPY x y z /d/")
+    assert seen(place.root / "d") == {"f": "second", "g": "first", "h": "other"}
+
+
 def test_the_epoch_clamps_times(place: Place) -> None:
     make(place.context, {"s/new": "1", "s/old": "2", "s/sub/x": "3"})
     os.utime(place.context / "s/old", (1000, 1000))

@@ -68,7 +68,8 @@ class Root:
         self._tick = tick
         self._touched: set[Parts] = set()
         self._folders: dict[Parts, tuple[os.stat_result, Dress]] = {}
-        self._linked: dict[tuple[int, int], Parts] = {}
+        self._linked: dict[tuple[int, int], Parts] = {}  # files with several names, and where they went first
+        self._first: dict[Parts, tuple[int, int]] = {}  # the same the other way round
         self._last: tuple[Parts, int] | None = None
         self.written = 0
 
@@ -144,6 +145,7 @@ class Root:
             if self._link(self._linked.get(key), folder, name):
                 return
             self._linked[key] = real
+            self._first[real] = key
         if stat.S_ISREG(mode):
             self._file(node, folder, name, dress)
         elif stat.S_ISLNK(mode):
@@ -179,6 +181,7 @@ class Root:
     def forget_links(self) -> None:
         """What comes from now on has nothing to do with what came: inode numbers may come again."""
         self._linked.clear()
+        self._first.clear()
 
     def finish(self) -> None:
         """Times of folders, which writing into them has changed."""
@@ -228,6 +231,9 @@ class Root:
         self._tick()
         folder = self._open(parent)
         self._touched.add(parent)
+        replaced = self._first.pop((*parent, name), None)
+        if replaced is not None:
+            del self._linked[replaced]
         try:
             os.unlink(name, dir_fd=folder)
         except FileNotFoundError:
