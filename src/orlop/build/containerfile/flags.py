@@ -42,9 +42,6 @@ class Flags:
     def text(self, name: str) -> str:
         return self._texts.get(name, "")
 
-    def given(self, name: str) -> bool:
-        return name in self._texts or name in self._switches or name in self._lists
-
     def list(self, name: str) -> tuple[str, ...]:
         return tuple(self._lists.get(name, ()))
 

@@ -47,13 +47,11 @@ class Missing(Exception):
         self.real = real
 
 
-def resolve(
-    root: int, path: str, label: str, *, make: Callable[[int, str], None] | None = None, follow: bool = True
-) -> Parts:
+def resolve(root: int, path: str, label: str, *, make: Callable[[int, str], None] | None = None) -> Parts:
     """The real path, free of links, that `path` leads to within the folder `root`.
 
     The last part need not be there (its folder must): see `status`. `make` is called with (folder, name) for
-    a folder that lacks; without it Missing is raised. `follow`: also where the last part is a link.
+    a folder that lacks; without it Missing is raised.
     Raises InvalidInput (a part is no folder, links without end, a path beyond all bounds).
     """
     if len(path) > limits.PATH_LENGTH or "\0" in path:
@@ -79,7 +77,7 @@ def resolve(
                 mode = stat.S_IFDIR
             except OSError as error:
                 raise _unusable(label, (*stack.names, name), error) from error
-            if stat.S_ISLNK(mode) and (follow or not last):
+            if stat.S_ISLNK(mode):
                 links += 1
                 target = os.readlink(name, dir_fd=stack.here)
                 if links > _LINKS:
