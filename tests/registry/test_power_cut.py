@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from orlop.image.digest import Digest
 from orlop.kit.node import Node
 from orlop.store.store import Store
 from tests.registry.support import Running, digest, serving
@@ -97,7 +98,7 @@ def _has(node: Node, promised: list[tuple[str, bytes]]) -> None:
                 assert held.data == data
                 continue
             assert repositories.blob("a", name) == len(data), name
-            with store.open_blob(name) as blob:
+            with store.open_blob(Digest(name)) as blob:
                 found = bytearray(len(data) + 1)
                 assert blob.readinto(found) == len(data)
             assert found[: len(data)] == data
