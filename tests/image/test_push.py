@@ -159,6 +159,37 @@ def test_a_large_blob_asks_for_a_fresh_reader_and_the_engine_brings_one() -> Non
         assert server.manifests == {}
 
 
+@pytest.mark.parametrize("refusal", [401, 403, 404, 405, 400])
+def test_a_mount_that_is_refused_only_means_that_the_blob_is_sent(refusal: int) -> None:
+    with pushable() as server:
+        endpoint = Endpoint(Reference.parse(server.reference()), insecure=True)
+        origin = Reference.parse(f"{server.address}/other/cargo:1")
+        target = DockerDestination(endpoint, FAST, Cancellation(), lambda _: None, origin=origin)
+        for answers in ([status(refusal)], []):  # refused, or answered with an upload
+            server.blobs.clear()
+            server.faults["POST upload"] = list(answers)
+            assert not target.has_blob(blob_of(SMALL))
+            put(target, SMALL)
+            assert server.blobs == {digest_of(SMALL): SMALL}
+        assert len(server.asked("POST", "mount=sha256")) == 2
+        assert len(server.asked("POST")) == 3  # the second mount's upload was used
+
+
+def test_a_registry_with_tls_and_client_certificates_is_pushed_to(tmp_path: Path) -> None:
+    image = Image((Layer(tar({"f": b"x"})),))
+    with registry(client_certificates=True) as guarded:
+        guarded.certs_d(tmp_path / ".config/containers/certs.d")
+        endpoint = Endpoint(Reference.parse(guarded.reference("ship/cargo:1")))
+        target = DockerDestination(endpoint, FAST, Cancellation(), lambda _: None)
+        for data in image.blobs:
+            put(target, data)
+        made = RawManifest(image.manifest, OCI_MANIFEST, Digest(image.digest))
+        target.put_manifest(made)
+        target.commit(made.digest)
+        place = Repository(endpoint, FAST, Cancellation(), lambda _: None)
+        assert list(place.tags()) == ["1"]
+
+
 def test_nothing_is_finished_before_the_reader_has_verified_it() -> None:
     with pushable() as server:
         for data in (SMALL, BIG):

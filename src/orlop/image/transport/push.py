@@ -10,12 +10,13 @@ from orlop.image.digest import Digest
 from orlop.image.manifest import Descriptor
 from orlop.image.reference import Reference
 from orlop.image.settings import ImageSettings
+from orlop.image.signature.lookaside import Beside
 from orlop.image.sink import Reader
 from orlop.image.transport.destination import Abilities
 from orlop.image.transport.http import Http, redirected
 from orlop.image.transport.push_manifest import put_manifest
 from orlop.image.transport.push_upload import Uploads
-from orlop.image.transport.registry import Endpoint, RegistryClient
+from orlop.image.transport.registry import ERROR_BODY, Endpoint, RegistryClient
 from orlop.image.transport.source import RawManifest
 from orlop.image.transport.tokens import Authenticator
 from orlop.kit.errors import Conflict, NotFound, Unsupported
@@ -27,7 +28,7 @@ class DockerDestination:
     """transport.Destination and transport.Streaming.
 
     `origin` is another repository of the same registry: blobs that it has are mounted (the specification's
-    "Mounting a blob from another repository").
+    "Mounting a blob from another repository"). `beside` is where simple signatures go.
     """
 
     def __init__(
@@ -38,7 +39,9 @@ class DockerDestination:
         credentials_for: Callable[[Endpoint], Credentials | None],
         *,
         origin: Reference | None = None,
+        beside: Beside | None = None,
     ) -> None:
+        self._beside = beside
         self._reference = endpoint.reference
         self._origin = origin
         self._credentials_for = credentials_for
@@ -51,7 +54,7 @@ class DockerDestination:
 
     @property
     def abilities(self) -> Abilities:
-        return Abilities(signatures=False)
+        return Abilities(signatures=self._beside is not None and self._beside.is_writable)
 
     def has_blob(self, blob: Descriptor) -> bool:
         answer = self._client.request("HEAD", f"blobs/{blob.digest}", {})
@@ -64,13 +67,16 @@ class DockerDestination:
         return self._mounted(blob)
 
     def _mounted(self, blob: Descriptor) -> bool:
+        """Whether the registry took the blob over; a refusal of any kind only means that it must be sent."""
         if self._origin is None:
             return False
-        answer = self._uploads.begin(f"?mount={blob.digest}&from={self._origin.repository}")
-        if answer.status == 201:
+        query = f"?mount={blob.digest}&from={self._origin.repository}"
+        answer = self._client.request("POST", f"blobs/uploads/{query}", {"Content-Length": "0"}, b"")
+        status, location = answer.status, answer.header("Location")
+        answer.read_start(ERROR_BODY)
+        if status == 201:
             return True
-        location = answer.header("Location")
-        if location:
+        if status == 202 and location:
             insecure = self._client.endpoint.insecure
             with self._lock:
                 self._begun[blob.digest] = redirected(answer.url, location, insecure=insecure)
@@ -92,12 +98,16 @@ class DockerDestination:
             self._manifests[manifest.digest] = manifest
 
     def put_signatures(self, digest: Digest, signatures: tuple[bytes, ...]) -> None:
-        if signatures:
+        """Into the lookaside of registries.d. Raises Unsupported where there is none that can be written."""
+        simple = [signature for signature in signatures if not signature.startswith(b"\0")]
+        if len(simple) < len(signatures) or (simple and self._beside is None):
             raise Unsupported(
                 str(self._reference),
-                "a registry keeps no simple signatures",
-                hint="leave them out with --remove-signatures, or configure a lookaside store",
+                "has no place for these signatures",
+                hint="leave them out with --remove-signatures, or configure a lookaside in registries.d",
             )
+        if self._beside is not None and simple:
+            self._beside.write(digest, simple)
 
     def commit(self, top: Digest) -> None:
         manifest = self._manifests.get(top)

@@ -79,11 +79,11 @@ class Uploads:
     def _subject(self) -> str:
         return str(self._client.endpoint.reference)
 
-    def begin(self, query: str = "") -> Answer:
-        """POST: 202 with an upload's Location, or 201 for a mount."""
+    def begin(self) -> Answer:
+        """POST: 202 with an upload's Location."""
         headers = {"Content-Length": "0", **_OCTETS}
-        answer = self._client.request("POST", f"blobs/uploads/{query}", headers, b"")
-        self._client.expect(answer, (201, 202), "place for uploads")
+        answer = self._client.request("POST", "blobs/uploads/", headers, b"")
+        self._client.expect(answer, (202,), "place for uploads")
         answer.read_start(ERROR_BODY)
         return answer
 
