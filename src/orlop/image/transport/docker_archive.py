@@ -171,7 +171,8 @@ class DockerArchiveSource:
 
     def _unpacked(self, region: Region, place: _Blob) -> Iterator[bytes]:
         subject = f"{self._subject}: {place.member}"
-        return unpacked.pieces(region.stream(), region.size, subject, self._turn)
+        most = limits.LAYER_UNPACKED
+        return unpacked.pieces(region.stream(), region.size, most, subject, self._turn)
 
     def _from_layout(self, image: _Image, config: bytes) -> tuple[RawManifest, dict[Digest, _Blob]] | None:
         """The image's own manifest, where the archive is a layout too and both say the same of it."""

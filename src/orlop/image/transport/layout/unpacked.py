@@ -32,17 +32,17 @@ def compression_of(head: bytes) -> str:
     return next((kind for magic, kind in _MAGICS.items() if head.startswith(magic)), "")
 
 
-def pieces(stream: BinaryIO, packed: int | None, subject: str, turn: Turn) -> Iterator[bytes]:
+def pieces(stream: BinaryIO, packed: int | None, most: int, subject: str, turn: Turn) -> Iterator[bytes]:
     """The unpacked bytes of `stream`, whatever packs it. `packed` is its length where known, for the ratio.
 
-    Raises Corrupt, LimitExceeded (limits.FILE_UNPACKED, limits.LAYER_RATIO), Cancelled.
+    Raises Corrupt, LimitExceeded (more than `most` bytes, limits.LAYER_RATIO), Cancelled.
     """
     total = 0
     for piece in _unpacked(stream, subject):
         turn.check()
         total += len(piece)
         beyond = packed is not None and total > limits.RATIO_FLOOR and total > packed * limits.LAYER_RATIO
-        if total > limits.FILE_UNPACKED or beyond:
+        if total > most or beyond:
             raise LimitExceeded(subject, f"unpacks to more than {total} bytes", hint="do not trust this file")
         yield piece
 
@@ -54,7 +54,7 @@ def spooled(stream: BinaryIO, packed: int | None, subject: str, turn: Turn) -> i
     """
     folder = os.environ.get("TMPDIR", "/var/tmp")  # noqa: S108  (a file without a name)
     with tempfile.TemporaryFile(dir=folder) as file:
-        for piece in pieces(stream, packed, subject, turn):
+        for piece in pieces(stream, packed, limits.FILE_UNPACKED, subject, turn):
             file.write(piece)
         file.flush()
         return os.dup(file.fileno())
