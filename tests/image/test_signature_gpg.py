@@ -1,4 +1,4 @@
-"""Simple signing: we verify what skopeo signs, skopeo and podman verify what we sign; what is no signature."""
+"""Simple signing: we verify what skopeo signs, skopeo and podman what we sign; what is no signature."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from orlop.image.signature import gpg, lookaside, payload, simple
 from orlop.image.signature.gpg import Keyring
 from orlop.image.signature.model import BadSignature, Simple
 from orlop.kit.errors import Denied, InvalidInput
+from tests.cli.program import orlop
 from tests.image.signing import policy, raw_of
 from tests.support.images import Image, Index, Layer, push, tar
 from tests.support.registry import Registry, registry
@@ -127,7 +128,7 @@ def test_what_is_no_signature(ring: Gpg, ada: str) -> None:
     refused(one + other, "wrong", public)
     refused(good[:-20], ".", public)
     detached = ring.run("--local-user", ada, "--detach-sign", "--output", "-", stdin=text())
-    refused(detached, "no message", public)
+    refused(detached, "wrong", public)
     refused(ring.signed(ada, b"{}"), "lacks", public)
     refused(ring.signed(ada, payload.make(Digest(IMAGE.digest), NAME, payload.COSIGN)), "type", public)
     twice = text().replace(b'"optional"', b'"critical":{},"optional"')
@@ -313,3 +314,21 @@ def test_policies_of_skopeos_manual(running: Registry, ring: Gpg, ada: str, home
     wanted["keyPaths"] = [str(home / "other.gpg"), wanted.pop("keyPath")]
     (home / "policy.json").write_text(json.dumps(document))
     assert take(running, "remap/app:1", str(home / "policy.json")).names
+
+
+def test_copies_carry_them_into_and_out_of_a_lookaside(
+    running: Registry, ring: Gpg, ada: str, home: Path
+) -> None:
+    name = push(running, "carried:1", IMAGE)
+    folder = use_lookaside(home, f"file://{home}/look")
+    lookaside.Beside(parse_name(name)).write(Digest(IMAGE.digest), (gpg.sign(text(name=name), ada),))
+    insecure = ("--tls-verify", "false")
+    orlop("image", "copy", *insecure, f"docker://{name}", f"dir:{home}/out")
+    assert (home / "out/signature-1").exists()
+    other = f"{running.address}/elsewhere/carried:1"
+    path = signed_policy(ring, ada, home, signedIdentity={"type": "exactReference", "dockerReference": name})
+    orlop("image", "copy", *insecure, "--signature-policy", path, f"docker://{name}", f"docker://{other}")
+    assert take(running, "elsewhere/carried:1", path).names
+    (folder / "all.yaml").write_text("default-docker:\n  lookaside: http://127.0.0.1:9/x\n")
+    refusal = orlop("image", "copy", *insecure, f"dir:{home}/out", f"docker://{other}", code=4)
+    assert "is signed" in refusal.stderr

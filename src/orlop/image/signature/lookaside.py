@@ -88,6 +88,31 @@ def load(folder: str = "") -> Lookasides:
     return Lookasides(default or _NOTHING, namespaces)
 
 
+class Beside:
+    """The lookaside of one image, looked up when it is first asked for. `reference` is the user's name."""
+
+    def __init__(self, reference: Reference) -> None:
+        self._reference = reference
+        self._place: Place | None = None
+
+    @property
+    def place(self) -> Place:
+        """Raises InvalidInput for malformed files of registries.d."""
+        if self._place is None:
+            self._place = load().of(self._reference)
+        return self._place
+
+    @property
+    def is_writable(self) -> bool:
+        return self.place.write.startswith("file:")
+
+    def read(self, digest: Digest) -> tuple[bytes, ...]:
+        return read(self.place, self._reference, digest)
+
+    def write(self, digest: Digest, signatures: Sequence[bytes]) -> None:
+        write(self.place, self._reference, digest, signatures)
+
+
 def read(place: Place, reference: Reference, digest: Digest) -> tuple[bytes, ...]:
     """The signatures of a manifest, in their order, unverified. Raises Unavailable, LimitExceeded."""
     scheme, base = _base(place.read, reference, digest)

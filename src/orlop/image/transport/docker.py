@@ -16,6 +16,7 @@ from orlop.image.auth import Credentials
 from orlop.image.digest import Digest
 from orlop.image.manifest import Descriptor
 from orlop.image.settings import ImageSettings
+from orlop.image.signature.lookaside import Beside
 from orlop.image.sink import Reader
 from orlop.image.transport.blob import BlobReader
 from orlop.image.transport.http import Answer, Http
@@ -33,7 +34,7 @@ T = TypeVar("T")
 class DockerSource:
     """transport.Source. `endpoints` are mirrors first, the registry itself last; never empty.
 
-    `credentials_for` is asked once for each endpoint that is used.
+    `credentials_for` is asked once for each endpoint that is used. `beside` is where simple signatures lie.
     """
 
     def __init__(
@@ -42,7 +43,10 @@ class DockerSource:
         settings: ImageSettings,
         cancellation: Cancellation,
         credentials_for: Callable[[Endpoint], Credentials | None],
+        *,
+        beside: Beside | None = None,
     ) -> None:
+        self._beside = beside
         self._settings = settings
         self._cancellation = cancellation
         self._credentials_for = credentials_for
@@ -70,7 +74,7 @@ class DockerSource:
         return self._first(lambda client: client.referrers(digest))
 
     def signatures(self, digest: Digest) -> tuple[bytes, ...]:
-        return ()
+        return () if self._beside is None else self._beside.read(digest)
 
     @contextmanager
     def open_blob(self, blob: Descriptor, meter: Meter) -> Iterator[Reader]:

@@ -12,6 +12,7 @@ from orlop.image.registries.load import load
 from orlop.image.registries.model import RegistriesConf
 from orlop.image.registries.places import places
 from orlop.image.settings import ImageSettings
+from orlop.image.signature.lookaside import Beside
 from orlop.image.transport import locate
 from orlop.image.transport.destination import Destination
 from orlop.image.transport.docker import DockerSource
@@ -103,7 +104,11 @@ def docker_reference(location: Location) -> Reference:
 def _docker(location: Location, options: OpenOptions) -> Source:
     reference = docker_reference(location)
     return DockerSource(
-        endpoints(reference, options), options.settings, options.cancellation, credentials_for(options)
+        endpoints(reference, options),
+        options.settings,
+        options.cancellation,
+        credentials_for(options),
+        beside=Beside(reference),
     )
 
 
@@ -119,6 +124,7 @@ def _to_docker(location: Location, options: OpenOptions) -> Destination:
         options.cancellation,
         credentials_for(options),
         origin=_same_registry(location, options),
+        beside=Beside(reference),
     )
 
 
