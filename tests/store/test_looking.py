@@ -163,3 +163,22 @@ def test_looking_leaves_nothing(store: Store, node: object) -> None:
     assert not list(Path(store.layout.tmp).iterdir())
     mounts = Path("/proc/self/mountinfo").read_text()
     assert f"{store.layout.root}/tmp" not in mounts
+
+
+@pytest.mark.host
+@pytest.mark.parametrize("running", [False, True])
+def test_a_container_differs_by_what_it_wrote(store: Store, running: bool) -> None:
+    image_id = put(store, image_of(tar(BEFORE)), ONE)
+    store.create_rootfs("c1", image_id)
+    root = Path(store.mount_rootfs("c1"))
+    assert store.diff_rootfs("c1") == []
+    (root / "new").write_text("n")
+    (root / "gone" / "deep" / "file").unlink()
+    (root / "mode").chmod(0o600)
+    if not running:
+        store.unmount_rootfs("c1")
+    found = {one.path: one.change for one in store.diff_rootfs("c1")}
+    assert found == {"/gone/deep/file": DELETED, "/mode": CHANGED, "/new": ADDED}
+    store.remove_rootfs("c1")
+    with pytest.raises(NotFound):
+        store.diff_rootfs("c1")

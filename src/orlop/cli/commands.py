@@ -19,6 +19,7 @@ COMMANDS: dict[tuple[str, ...], tuple[str, str]] = {
     ("remove",): ("container.remove", "Remove containers"),
     ("stats",): ("container.stats", "Show what containers use: CPU, memory, network, disk, processes"),
     ("cp",): ("container.cp", "Copy files into or out of a container"),
+    ("diff",): ("container.diff", "List the files in which a container differs from its image"),
     ("build",): ("build", "Build an image from a Containerfile"),
     ("image", "pull"): ("image.pull", "Fetch images from their registries"),
     ("image", "copy"): ("image.copy", "Copy an image between registries, files and this node"),

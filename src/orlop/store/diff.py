@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from orlop.kit import kernel, limits
 from orlop.kit.database import Database
 from orlop.kit.value import dataclass
-from orlop.store import images, leases
-from orlop.store.errors import explained
+from orlop.store import images, leases, overlay
+from orlop.store.errors import RootfsUnknown, explained
 from orlop.store.layout import Layout
 from orlop.store.view import layers_of, merged
 
@@ -66,6 +66,27 @@ def diff(
         return explained(differences)(old, new, tick)
 
 
+def diff_rootfs(
+    layout: Layout, database: Database, container_id: str, tick: Callable[[], None]
+) -> list[Difference]:
+    """See `Store.diff_rootfs`."""
+    rows = database.query("SELECT image_id FROM rootfs WHERE container_id = ?", (container_id,))
+    if not rows:
+        raise RootfsUnknown(container_id, "has no file system in the store", hint="see: orlop ps --all")
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(leases.hold(layout))
+        layers = _layers(database, rows[0]["image_id"])
+        old = stack.enter_context(merged(layout, database, layers))
+        path = layout.merged(container_id)
+        if overlay.is_mounted(path) and not os.path.isdir(layout.mapped(container_id)):
+            new = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            stack.callback(os.close, new)
+        else:
+            upper = f"{layout.rootfs(container_id)}/upper"
+            new = stack.enter_context(merged(layout, database, layers, top=upper))
+        return explained(differences)(old, new, tick)
+
+
 def _layers(database: Database, name: str) -> list[str]:
     """Chain IDs, bottom first, that stay for as long as the lease is held."""
     image_id = images.resolve(database, name)[0]
@@ -95,11 +116,17 @@ class _Comparison:
             self._tick()
             path, in_old, in_new = pending.pop()
             with contextlib.ExitStack() as stack:
-                old = _opened(stack, self._old, path) if in_old else -1
-                new = _opened(stack, self._new, path) if in_new else -1
+                try:
+                    old = _opened(stack, self._old, path) if in_old else -1
+                    new = _opened(stack, self._new, path) if in_new else -1
+                except FileNotFoundError:  # a container removed it while we looked
+                    continue
                 for name in sorted({*_names(old), *_names(new)}):
                     below = path + b"/" + name if path else name
-                    found, was_folder, is_folder = self._compare(below, name, old, new)
+                    try:
+                        found, was_folder, is_folder = self._compare(below, name, old, new)
+                    except FileNotFoundError:
+                        continue
                     if found is not None:
                         yield found
                     if was_folder or is_folder:

@@ -294,6 +294,13 @@ class Store:
 
         return diff(self.layout, self._database, name, other, tick)
 
+    @explained
+    def diff_rootfs(self, container_id: str, *, tick: Callable[[], None] = _idle) -> list[Difference]:
+        """The paths in which a container's file system differs from its image's. Raises NotFound."""
+        from orlop.store.diff import diff_rootfs
+
+        return diff_rootfs(self.layout, self._database, container_id, tick)
+
     # -- container file systems --------------------------------------------------------------------------
 
     @explained

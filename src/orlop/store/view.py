@@ -36,13 +36,15 @@ def layers_of(database: Database, image_id: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def merged(layout: Layout, database: Database, layers: Sequence[str]) -> Iterator[int]:
+def merged(layout: Layout, database: Database, layers: Sequence[str], *, top: str = "") -> Iterator[int]:
     """A descriptor of the read-only root that these chain IDs (bottom first) make, for the `with` block.
 
-    The caller holds a lease, or knows otherwise that they stay. Raises Unsupported, Corrupt (a layer's
-    folder is gone), Unavailable.
+    `top` is a folder as overlayfs writes it, to lie above them: a container's upper one. The caller holds a
+    lease, or knows otherwise that they stay. Raises Unsupported, Corrupt (a layer is gone), Unavailable.
     """
     with work_folder(layout.tmp) as work, mounts.held(layout, _diffs(database, layers)) as lower:
+        if top:
+            lower.insert(0, os.path.relpath(os.path.realpath(top), os.path.realpath(layout.layers)))
         while len(lower) < 2:  # what overlayfs wants for a mount without an upper folder
             lower.append(empty_folder(layout, second=bool(lower)))
         view = _View(layout, lower, work)

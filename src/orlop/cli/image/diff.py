@@ -8,6 +8,12 @@ from orlop.cli.context import Context
 from orlop.cli.output import emit, printable, size
 from orlop.cli.parser import Parser
 
+TYPE_CHECKING = False  # as typing's
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from orlop.store.diff import Difference
+
 DESCRIPTION = """From IMAGE to OTHER; without OTHER, what IMAGE's uppermost layer did to those below it. A is
 added, C changed, D deleted. Contents are compared byte by byte; times of folders do not count."""
 EXAMPLES = ("orlop image diff busybox nginx", "orlop image diff nginx")
@@ -27,6 +33,11 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
     found = context.store.diff(arguments.image, arguments.other)
     if arguments.ignore_times:
         found = [one for one in found if one.what != ("time",)]
+    return show(context, found)
+
+
+def show(context: Context, found: Sequence[Difference]) -> int:
+    """As `image diff` and `diff` print it."""
     if context.json:
         emit(found)
         return 0
