@@ -98,6 +98,18 @@ def test_refused_while_much_is_being_sent_the_answer_arrives(client: Client, nam
     assert answer.headers["connection"] == "close"
 
 
+@pytest.mark.parametrize("method", ["POST", "PATCH"])
+def test_a_blob_beyond_the_limit_is_refused_before_it_comes(running: Running, method: str) -> None:
+    client = running.client()
+    path = (
+        client.begin("t/large") if method == "PATCH" else f"/v2/t/large/blobs/uploads/?digest={digest(b'')}"
+    )
+    with running.socket() as connection:
+        head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {limits.REGISTRY_BLOB + 1}\r\n\r\n"
+        connection.sendall(head.encode())
+        assert connection.recv(65536).startswith(b"HTTP/1.1 413 ")
+
+
 def test_head_of_any_page_has_no_body(running: Running) -> None:
     with running.socket() as connection:
         connection.sendall(b"HEAD /v2/none/manifests/x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")

@@ -33,6 +33,7 @@ _LAYERS = (
     Layer(tar({"bin/large": os.urandom(2_000_000)}), "zstd"),
     Layer(tar({"etc/last": b"plain"}), ""),
 )
+_SAME = ("--preserve-digests", "--dest-tls-verify=false")
 _IMAGE = Image(_LAYERS, config={"Cmd": ["/bin/sh"]})
 
 
@@ -212,6 +213,37 @@ def test_blobs_that_were_pulled_to_the_same_node_are_stored_once(running: Runnin
     large = digest(_LAYERS[1].blob).partition(":")[2]
     assert before[large] == after[large]
     assert not running.store().check().problems
+
+
+def test_a_blob_that_lies_within_a_mountable_layer_is_served_from_there(
+    running: Running, layout: Path
+) -> None:
+    """An uncompressed layer that the node keeps as EROFS is stored once: its tar is a part of another file."""
+    name = f"{running.address}/orlop/within:1"
+    _run(
+        "skopeo",
+        "copy",
+        "--preserve-digests",
+        "--dest-tls-verify=false",
+        f"oci:{layout}:image",
+        f"docker://{name}",
+    )
+    plain = _LAYERS[2].blob
+    with temporary_root() as node:
+        Path(node.config).write_text('[store]\nlayers = "erofs"\n')
+        done = orlop(node, "image", "pull", "--tls-verify=false", name)
+        if b"Unsupported" in done.stderr or b"cannot mount" in done.stderr:
+            pytest.skip("no EROFS here")
+        assert done.returncode == 0, done.stderr
+        with serving(node=node) as second:
+            client = second.client()
+            blob = client.push_blob("a", plain)
+            assert not Path(node.root, "blobs", "sha256", blob.partition(":")[2]).exists()
+            path = f"/v2/a/blobs/{blob}"
+            assert client.ask("GET", path).body == plain
+            assert client.ask("GET", path, headers={"Range": "bytes=100-199"}).body == plain[100:200]
+            assert client.ask("GET", path, headers={"Range": "bytes=-1"}).body == plain[-1:]
+            assert not second.store().check().problems
 
 
 def test_passwords_with_skopeo_podman_and_ourselves(layout: Path, tmp_path: Path, short: Path) -> None:
