@@ -218,7 +218,7 @@ def test_blobs_that_were_pulled_to_the_same_node_are_stored_once(running: Runnin
 def test_a_blob_that_lies_within_a_mountable_layer_is_served_from_there(
     running: Running, layout: Path
 ) -> None:
-    """An uncompressed layer that the node keeps as EROFS is stored once: its tar is a part of another file."""
+    """An uncompressed layer that the node keeps as EROFS is stored once: its tar is part of another file."""
     name = f"{running.address}/orlop/within:1"
     _run(
         "skopeo",
