@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from orlop.image.transport.oci import OciSource
+from orlop.image.transport.oci import OciSource, delete
+from orlop.kit.errors import NotFound
+from tests.cli.program import orlop
 from tests.image.peers import Peers, ours, peers, read
 from tests.support.images import (
     DOCKER,
@@ -23,6 +25,7 @@ from tests.support.images import (
     tar,
     write_layout,
 )
+from tests.support.registry import registry
 
 pytestmark = pytest.mark.host
 
@@ -206,6 +209,21 @@ class TestUmoci:
         tools.run("umoci", "unpack", "--image", f"{layout}:v1", f"{tmp_path}/bundle")
         assert (tmp_path / "bundle/rootfs/etc/motd").read_bytes() == b"hello\n" * 100
 
+    def test_we_write_into_layouts_that_it_began(self, tools: Peers, seed: str, tmp_path: Path) -> None:
+        layout = f"{tmp_path}/layout"
+        tools.run("umoci", "init", "--layout", layout)  # its index.json says null
+        with pytest.raises(NotFound):
+            OciSource(layout).manifest()
+        ours(seed, f"oci:{layout}:v1")
+        tools.run("umoci", "new", "--image", f"{layout}:empty")
+        assert tools.run("umoci", "ls", "--layout", layout).split() == ["v1", "empty"]
+        assert read(f"oci:{layout}:v1")[0] == ship().digest
+        assert read(f"oci:{layout}:empty")[2] == 0
+        delete(layout, "empty")
+        assert tools.run("umoci", "ls", "--layout", layout).split() == ["v1"]
+        tools.run("umoci", "gc", "--layout", layout)
+        assert read(f"oci:{layout}:v1")[0] == ship().digest
+
     def test_we_read_what_it_repacks_and_inserts(self, tools: Peers, seed: str, tmp_path: Path) -> None:
         layout = f"{tmp_path}/layout"
         ours(seed, f"oci:{layout}:v1")
@@ -235,3 +253,39 @@ def test_our_docker_archive_is_both_kinds_of_docker_save(seed: str, tmp_path: Pa
     assert index["manifests"][0]["digest"] == done.digest
     assert list(repositories) == ["example.com/ship"]
     assert read(f"oci-archive:{tmp_path}/x.tar:{NAME}")[0] == read(f"docker-archive:{tmp_path}/x.tar")[0]
+
+
+ENDS = {
+    "docker": "docker://{server}/end/from-{source}:1",
+    "oci": "oci:{tmp}/layout:{source}",
+    "oci-archive": "oci-archive:{tmp}/{source}.oci.tar:1",
+    "docker-archive": "docker-archive:{tmp}/{source}.tar:example.com/end:1",
+    "dir": "dir:{tmp}/{source}.dir",
+    "store": "store:example.com/{source}:1",
+}
+
+
+@pytest.mark.timeout(300)
+def test_any_transport_to_any_other(
+    tools: Peers, seed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the command line, the store among them; the image's ID and its layers are what they were."""
+    monkeypatch.setenv("ORLOP_ROOT", str(tmp_path / "r"))
+    monkeypatch.setenv("ORLOP_STATE", str(tmp_path / "s"))
+    with registry() as server:
+
+        def place(end: str, source: str) -> str:
+            return ENDS[end].format(tmp=tmp_path, server=server.address, source=source)
+
+        starts = {end: place(end, "seed") for end in ENDS}
+        for start in starts.values():
+            orlop("image", "copy", "--tls-verify=false", seed, start)
+        stored = f"containers-storage:[{tools.place}]{NAME}"
+        tools.skopeo("copy", seed, stored)
+        for source, start in {**starts, "containers-storage": stored}.items():
+            for end in ENDS:
+                target = place(end, source)
+                orlop("image", "copy", "--tls-verify=false", start, target)
+                if end == "store":
+                    orlop("image", "copy", target, target := f"oci:{tmp_path}/out:{source}")
+                assert read(target)[1:] == (ship().id, 2), f"{start} {target}"

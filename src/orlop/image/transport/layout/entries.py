@@ -20,6 +20,7 @@ LAYOUT = "oci-layout"
 LAYOUT_TEXT = b'{"imageLayoutVersion":"1.0.0"}'
 _ATTACHED = re.compile(r"sha(256|512)-[0-9a-f]{64,128}(\.(sig|att|sbom))?")
 _NAMES_TOLD = 10
+_EMPTY = 4 * limits.KIB  # an index without images is shorter
 Reading = Callable[[Digest], bytes]
 
 
@@ -37,7 +38,9 @@ def read_layout(data: bytes, subject: str) -> None:
 
 
 def read_index(data: bytes, subject: str) -> Index:
-    """index.json. Raises Corrupt, LimitExceeded."""
+    """index.json; `umoci init` writes null for no images. Raises Corrupt, LimitExceeded."""
+    if len(data) < _EMPTY and documents.read_object(data, f"{subject}: {INDEX}").get("manifests", 0) is None:
+        return Index(manifest.OCI_INDEX, ())
     found = manifest.parse(data, manifest.OCI_INDEX, f"{subject}: {INDEX}")
     if not isinstance(found, Index):
         raise documents.malformed(f"{subject}: {INDEX}", "is no index")
@@ -190,7 +193,7 @@ def edited(data: bytes | None, puts: list[Put], subject: str, *, replace_unnamed
     names = {put.name for put in puts if put.name}
     digests = {put.descriptor["digest"] for put in puts if not put.name}
     kept = []
-    for entry in document["manifests"]:
+    for entry in document["manifests"] or ():
         name = (entry.get("annotations") or {}).get(NAME, "")
         if name in names or (not name and entry["digest"] in digests):
             continue
