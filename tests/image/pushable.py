@@ -241,7 +241,7 @@ def broken(count: int, *, keep: bool = False) -> Fault:
     """Read `count` bytes of the body and hang up; with `keep` the upload has them."""
 
     def fault(handler: Handler) -> bool:
-        data = handler.rfile.read(count)
+        data = handler.rfile.read(min(count, int(handler.headers.get("Content-Length", count))))
         if keep:
             name = urllib.parse.urlsplit(handler.path).path.rpartition("/")[2]
             handler.pushable.uploads[name] += data
