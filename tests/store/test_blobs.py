@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import sqlite3
 import time
@@ -12,6 +13,7 @@ import pytest
 
 from orlop.image.digest import Digest
 from orlop.image.manifest import Descriptor, Manifest, parse
+from orlop.image.signature.model import Attached, document
 from orlop.image.sink import Document, ImageRecord
 from orlop.image.transport.source import BadBytes
 from orlop.kit.errors import Corrupt, NotFound
@@ -341,3 +343,26 @@ def test_steps_of_builds_stay_until_they_are_of_no_use(store: Store) -> None:
     (gone,) = store.prune().images
     assert gone != store.images()[0].id
     assert len(store.prune(all_images=True).images) == 1
+
+
+@pytest.mark.host
+def test_cosigns_signatures_are_given_out_as_they_came(store: Store) -> None:
+    image = image_of(tar({"a": b"1"}))
+    payload = json.dumps({"critical": {"image": {"docker-manifest-digest": image.digest}}}).encode()
+    other = json.dumps({"critical": {"image": {"docker-manifest-digest": image.id}}}).encode()
+    annotations = {"dev.cosignproject.cosign/signature": "c2lnbmVk"}
+    kept = tuple(document(Attached(data, annotations)) for data in (payload, other))
+    layers_put(store, image, NAME)
+    store.put_image(with_documents(record_of(image, NAME), kept))
+    source = StoreSource(store, NAME)
+    raw = source.tagged(image.digest.replace(":", "-") + ".sig")
+    assert raw is not None
+    assert source.manifest(raw.digest) == raw
+    manifest = parse(raw.data)
+    assert isinstance(manifest, Manifest)
+    (layer,) = manifest.layers
+    assert (layer.annotations, whole(source, layer)) == (annotations, payload)
+    assert b"rootfs" in whole(source, manifest.config)
+    assert source.tagged("sha256-" + "0" * 64 + ".sig") is None
+    assert source.tagged("latest") is None
+    source.close()

@@ -17,6 +17,7 @@ from orlop.image.transport.source import BadBytes, RawManifest
 from orlop.kit.errors import Corrupt, NotFound, OrlopError
 from orlop.kit.progress import Meter
 from orlop.kit.tasks import Cancellation
+from orlop.store import attachments
 from orlop.store.store import Store
 
 INDEX = "index"  # the kind of document that an index is
@@ -29,6 +30,8 @@ class StoreSource:
         self._store = store
         self._cancellation = cancellation or Cancellation()
         self._closed = Cancellation()
+        self._made: dict[Digest, RawManifest] = {}
+        self._made_blobs: dict[str, bytes] = {}
         self._held = contextlib.ExitStack()
         self._held.enter_context(store.lease())
         try:
@@ -44,6 +47,8 @@ class StoreSource:
         """The image's own, or one of the documents beside it (an index that led to it, an attachment)."""
         if digest is None or digest == self._manifest.digest:
             return self._manifest
+        if digest in self._made:
+            return self._made[digest]
         for document in self._documents:
             if document.digest == digest:
                 return RawManifest(document.data, document.media_type, digest)
@@ -57,6 +62,9 @@ class StoreSource:
         """Raises NotFound where the layer is stored only unpacked."""
         if blob.digest == self._image.id:
             yield _Bytes(self._store.config_bytes(self._image.id), blob, meter)
+            return
+        if (made := self._made_blobs.get(blob.digest)) is not None:
+            yield _Bytes(made, blob, meter)
             return
         for document in self._documents:
             if document.digest == blob.digest:
@@ -80,10 +88,15 @@ class StoreSource:
             yield opened
 
     def tagged(self, tag: str) -> RawManifest | None:
-        """What came from such a tag beside the image's own (cosign's attachments)."""
-        for document in self._documents:
-            if document.kind == f"tag:{tag}":
-                return RawManifest(document.data, document.media_type, document.digest)
+        """cosign's attachments to the image's manifest, and to the indexes that led to it."""
+        for digest in (self._manifest.digest, *(document.digest for document in self._documents)):
+            if tag == attachments.tag_of(digest):
+                made = attachments.attachment(self._documents, digest)
+                if made is None:
+                    return None
+                self._made[made[0].digest] = made[0]
+                self._made_blobs.update(made[1])
+                return made[0]
         return None
 
     def referrers(self, digest: Digest) -> tuple[Descriptor, ...]:
