@@ -207,3 +207,16 @@ def test_the_policy_of_the_configuration_and_of_the_home(running: Registry, home
     orlop("image", "pull", *TLS, "--signature-policy", str(path), name, code=5)
     (home / "accept.json").unlink()
     assert "cannot be read" in orlop("image", "pull", *TLS, name, code=2).stderr
+
+
+def test_builds_ask_the_policy_for_what_they_begin_with(running: Registry, home: Path) -> None:
+    name = push(running, "base:1", IMAGE)
+    (home / "Containerfile").write_text(f"FROM {name}\nENV A=b\n")
+    orlop("image", "pull", *TLS, name)
+    (home / "orlop.toml").write_text(f'[image]\npolicy = "{home}/policy.json"\n')
+    policy(home / "policy.json", {"type": "sigstoreSigned", "keyPath": str(home / "key.pub")})
+    refusal = orlop("build", "--tag", "built:1", ".", code=5)
+    assert "the policy wants a sigstore signature" in refusal.stderr
+    orlop("image", "sign", *TLS, "--key", "key.pem", name)
+    orlop("image", "pull", *TLS, name)
+    orlop("build", "--tag", "built:1", ".")

@@ -423,3 +423,29 @@ def test_timestamps_that_are_not_supported_are_named(sigstore: Sigstore) -> None
 def test_an_index_and_its_image_are_two_manifests(sigstore: Sigstore) -> None:
     both = [raw_of(OTHER), RAW]
     assert verify(keyed(KEYS[0], IMAGE.digest, NAME), both, Trust(keys=(KEYS[0].public_key(),)))
+
+
+def test_annotations_that_are_no_text(sigstore: Sigstore) -> None:
+    good = sigstore.attached(IMAGE.digest, NAME)
+    for key in (SIGNATURE, CERTIFICATE, LOG):
+        broken = Attached(good.payload, {**good.annotations, key: "\ud800" + good.annotations[key]})
+        with pytest.raises(BadSignature):
+            verify(broken, [RAW], trust(sigstore))
+    bundle = sigstore.bundle(IMAGE)
+    envelope = bundle["verificationMaterial"]["tlogEntries"][0]["inclusionProof"]["checkpoint"]
+    envelope["envelope"] = "\ud800" + envelope["envelope"]
+    refused(as_bundle(bundle), trust(sigstore), "checkpoint")
+
+
+@pytest.mark.parametrize("place", range(0, 4000, 61))
+def test_any_byte_changed_in_a_bundle_is_refused_in_words(place: int, sigstore: Sigstore) -> None:
+    """Or it changed nothing that is signed: then it proves the same."""
+    data = json.dumps(sigstore.bundle(IMAGE)).encode()
+    place %= len(data)
+    for byte in (b"0", b'"', b"}", b"\xff"):
+        changed = Bundle(data[:place] + byte + data[place + 1 :])
+        try:
+            found = verify(changed, [RAW], trust(sigstore))
+        except BadSignature:
+            continue
+        assert (found.digest, found.subject) == (IMAGE.digest, EMAIL)

@@ -25,6 +25,7 @@ from orlop.kit.errors import OrlopError
 from orlop.kit.value import dataclass
 
 _LOCAL = "localhost"
+_DIGITS = 4  # of an ID, at least
 _KINDS = (model.MANIFEST, model.INDEX)
 
 
@@ -67,7 +68,8 @@ def _names(kept: Kept, asked: str) -> tuple[list[Reference], bool]:
         reference = _parsed_name(text)
         if reference is not None and reference.canonical in kept.names:
             return [reference], True
-    if "@" not in asked and kept.id.partition(":")[2].startswith(asked.removeprefix("sha256:")):
+    digits = asked.removeprefix("sha256:")
+    if len(digits) >= _DIGITS and kept.id.partition(":")[2].startswith(digits):
         return _all_names(kept), False
     reference = _parsed_name(asked)
     if reference is None:  # sha256:..., of a manifest

@@ -63,7 +63,7 @@ class Signer:
 def entry_of_annotation(text: str) -> Entry:
     """cosign's annotation `dev.sigstore.cosign/bundle`. Raises BadSignature."""
     try:
-        document = documents.read_object(text.encode(), "log entry")
+        document = documents.read_object(text.encode(errors="replace"), "log entry")
         payload = documents.mapping(document, "Payload", "log entry")
         promise = base64_of(documents.text(document, "SignedEntryTimestamp", "log entry"))
         body = base64_of(documents.text(payload, "body", "log entry"))
@@ -219,7 +219,7 @@ def _check_checkpoint(proof: Proof, log: PublicKey) -> None:
         if len(words) != 3 or words[0] != "\u2014":
             continue
         signature = base64_of(words[2])[_NOTE_HASH:]
-        if keys_module.verifies(log, signature, (text + "\n").encode()):
+        if keys_module.verifies(log, signature, (text + "\n").encode(errors="replace")):
             return
     raise BadSignature("the log's checkpoint is not by the log's key")
 

@@ -60,8 +60,11 @@ def _attached(signature: Attached, manifests: Sequence[RawManifest], trust: Trus
     if signature.media_type != PAYLOAD:
         raise BadSignature(f"it is of the type {signature.media_type[:80]!r}")
     raw = log.base64_of(signature.annotations.get(SIGNATURE, ""))
-    chain = signature.annotations.get(CERTIFICATE, "").encode() + b"\n"
-    chain += signature.annotations.get(CHAIN, "").encode()
+    # JSON can hold halves of surrogate pairs, which no text can.
+    chain, above = (
+        signature.annotations.get(key, "").encode(errors="replace") for key in (CERTIFICATE, CHAIN)
+    )
+    chain += b"\n" + above
     text = signature.annotations.get(LOG, "")
     entries = (log.entry_of_annotation(text),) if text else ()
     found = certificate.read(chain) if chain.strip() else ()
