@@ -203,7 +203,99 @@ def ignore() -> Target:
     return run
 
 
+def image_archive() -> Target:
+    """The index over an archive of images, and every member's way through links."""
+    from orlop.image.transport.docker_archive import DockerArchiveSource
+    from orlop.image.transport.layout.reading import Turn
+    from orlop.image.transport.layout.tar_index import ArchiveFiles
+    from orlop.kit.errors import OrlopError
+
+    def run(data: bytes) -> None:
+        descriptor = os.memfd_create("fuzz")
+        try:
+            os.write(descriptor, data)
+            path = f"/proc/self/fd/{descriptor}"
+            with contextlib.suppress(OrlopError):
+                files = ArchiveFiles(path, "fuzz", Turn())
+                for name in files.names():
+                    with contextlib.suppress(OrlopError), files.open(name) as region:
+                        assert len(region.read_all(len(data), "fuzz")) == region.size
+                files.close()
+            with contextlib.suppress(OrlopError):
+                DockerArchiveSource(path).manifest()
+        finally:
+            os.close(descriptor)
+
+    return run
+
+
+def layout_index() -> Target:
+    """index.json: what a name means in it, and that a change of it is an index again."""
+    from orlop.image.transport.layout import entries
+    from orlop.kit.errors import NotFound, OrlopError
+
+    def absent(digest: object) -> bytes:
+        raise NotFound(str(digest), "not in this test", hint="none")
+
+    def run(data: bytes) -> None:
+        with contextlib.suppress(OrlopError):
+            entries.read_layout(data, "fuzz")
+        with contextlib.suppress(OrlopError):
+            found = entries.read_index(data, "fuzz")
+            for reference in ("", "v1", "@0", "@x"):
+                with contextlib.suppress(OrlopError):
+                    entries.choose(found, reference, absent, "fuzz")
+            put = entries.Put("v1", {"mediaType": "a/b", "digest": "sha256:" + "0" * 64, "size": 1})
+            for unnamed in (True, False):
+                changed = entries.edited(data, [put], "fuzz", replace_unnamed=unnamed)
+                assert entries.read_index(changed, "fuzz").manifests
+
+    return run
+
+
+def tar_split() -> Target:
+    """Records that put a layer together from a folder with one file."""
+    from orlop.image.transport import tar_split as module
+    from orlop.kit.errors import OrlopError
+
+    folder = tempfile.mkdtemp(prefix="orlop-fuzz-")
+    with open(os.path.join(folder, "a"), "wb") as stream:
+        stream.write(b"a" * 100)
+
+    def run(data: bytes) -> None:
+        descriptor = os.memfd_create("fuzz")
+        root = os.open(folder, os.O_PATH)
+        try:
+            os.write(descriptor, data)
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            with contextlib.suppress(OrlopError):
+                for _ in module.assembled(descriptor, root, "fuzz", lambda: None):
+                    pass
+        finally:
+            os.close(descriptor)
+            os.close(root)
+
+    return run
+
+
+def sync_list() -> Target:
+    from orlop.image.sync import listed
+    from orlop.image.sync.semver import Constraint
+    from orlop.kit.errors import OrlopError
+
+    def run(data: bytes) -> None:
+        with contextlib.suppress(OrlopError):
+            listed.parse(data, "fuzz")
+        with contextlib.suppress(OrlopError):
+            Constraint(_text(data)).holds("1.2.3")
+
+    return run
+
+
 TARGETS: dict[str, Callable[[], Target]] = {
     made.__name__: made
-    for made in (reference, manifest, tar, erofs, containerfile, registries, policy, signature, ignore)
+    for made in (
+        *(reference, manifest, tar, erofs, containerfile, registries, policy, signature, ignore),
+        *(image_archive, layout_index, tar_split, sync_list),
+    )
 }
