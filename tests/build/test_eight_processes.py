@@ -1,4 +1,4 @@
-"""Eight processes pull, build, remove, prune and check one store for a minute: nothing fails, leaks or is lost."""
+"""Eight processes pull, build, remove, prune and check one store for a minute: nothing fails or is lost."""
 
 from __future__ import annotations
 
