@@ -79,6 +79,7 @@ class Build:
     ) -> None:
         self.node = node
         self.options = options
+        self._names = tuple(canonical(name) for name in options.names)
         self.report = report
         self.platform = str(Platform.parse(options.platform)) if options.platform else str(Platform.host())
         self.pods = Pods(node, config, finish=False)
@@ -319,7 +320,7 @@ class Build:
             before = dict(entry.partition("=")[::2] for entry in document.run.get("Env") or [])
             merged = {**before, **options.environment}
             document.run["Env"] = [f"{name}={value}" for name, value in merged.items()]
-        names = tuple(canonical(name) for name in options.names)
+        names = self._names
         parts = [document.without_times().decode(), options.format, dict(options.annotations), options.newest]
         whole = key("image", parts, [layer.digest for layer in state.layers])
         known = None if options.no_cache else self.store.cached_step(whole)

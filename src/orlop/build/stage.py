@@ -21,6 +21,7 @@ from orlop.build.run import Job
 from orlop.build.state import State, layers_of
 from orlop.image.platform import Platform
 from orlop.kit import limits
+from orlop.kit.errors import Cancelled, OrlopError
 from orlop.pod import inside
 from orlop.runtime import users
 from orlop.store.pack.folder import Times
@@ -49,7 +50,14 @@ class StageBuild:
         for instruction in (*triggers, *self._stage.instructions):
             self._build.check()
             self._number += 1
-            self._one(instruction)
+            try:
+                self._one(instruction)
+            except Cancelled:
+                raise
+            except OrlopError as error:
+                if not error.subject.startswith(instruction.place.file):  # say which line it was
+                    error.subject = f"{instruction.place}: {error.subject}"
+                raise
         return self._state
 
     # -- FROM --------------------------------------------------------------------------------------------
