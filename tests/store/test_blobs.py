@@ -366,3 +366,37 @@ def test_cosigns_signatures_are_given_out_as_they_came(store: Store) -> None:
     assert source.tagged("sha256-" + "0" * 64 + ".sig") is None
     assert source.tagged("latest") is None
     source.close()
+
+
+@pytest.mark.host
+def test_check_names_repositories_and_a_repair_lets_a_push_bring_the_blob_again(store: Store) -> None:
+    put(store)
+    for repository in ("team/app", "team/base"):
+        link(store, repository, DIGEST)
+    assert store.check().problems == ()
+    assert store.prune().blobs == ()
+    Path(store.layout.blob(DIGEST)).write_bytes(DATA[:-1] + b"?")
+    (problem,) = store.check().problems
+    assert problem.object == f"blob {DIGEST}"
+    assert "of repository team/app, team/base" in problem.cause
+    assert [found.repaired for found in store.check(repair=True).problems] == [True]
+    assert store.check().problems == ()
+    assert store.blob_size(DIGEST) is None
+    put(store)
+    assert read(store, DIGEST) == DATA
+
+
+def test_check_names_a_repository_that_lacks_a_blob(store: Store) -> None:
+    link(store, "team/app", DIGEST)
+    (problem,) = store.check().problems
+    assert (problem.object, DIGEST in problem.cause) == ("repository team/app", True)
+    store.check(repair=True)
+    assert store.check().problems == ()
+
+
+def link(store: Store, repository: str, digest: str) -> None:
+    with sqlite3.connect(store.layout.database) as rows:
+        rows.execute(
+            "INSERT INTO repository_blobs (repository, digest, linked) VALUES (?, ?, 0)", (repository, digest)
+        )
+    rows.close()

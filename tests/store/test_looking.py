@@ -16,6 +16,8 @@ from tests.store.layers import ensure, image_of, put
 from tests.support.images import Entry, Image, folder, symlink, tar
 from tests.support.records import record_of
 
+pytestmark = pytest.mark.host
+
 ONE, TWO = "docker.io/library/one:1", "docker.io/library/two:1"
 
 
@@ -129,7 +131,6 @@ WANTED = [
 ]
 
 
-@pytest.mark.host
 def test_two_images_differ_in_what_differs(store: Store) -> None:
     put(store, image_of(tar(BEFORE)), ONE)
     put(store, image_of(tar(AFTER)), TWO)
@@ -139,7 +140,6 @@ def test_two_images_differ_in_what_differs(store: Store) -> None:
     assert (undone["/new"], undone["/gone/deep/file"], undone["/mode"]) == (DELETED, ADDED, CHANGED)
 
 
-@pytest.mark.host
 def test_an_image_alone_differs_by_its_last_layer(store: Store) -> None:
     upper = tar({".wh.gone": b"", "content": b"bbb", "new": b"n"})
     put(store, image_of(tar(BEFORE), upper), ONE)
@@ -155,7 +155,6 @@ def test_an_image_alone_differs_by_its_last_layer(store: Store) -> None:
     assert [one.path for one in store.diff(TWO)] == ["/a", "/a/b"]
 
 
-@pytest.mark.host
 def test_looking_leaves_nothing(store: Store, node: object) -> None:
     put(store, image_of(tar(BEFORE)), ONE)
     put(store, image_of(tar(AFTER)), TWO)
@@ -165,7 +164,6 @@ def test_looking_leaves_nothing(store: Store, node: object) -> None:
     assert f"{store.layout.root}/tmp" not in mounts
 
 
-@pytest.mark.host
 @pytest.mark.parametrize("running", [False, True])
 def test_a_container_differs_by_what_it_wrote(store: Store, running: bool) -> None:
     image_id = put(store, image_of(tar(BEFORE)), ONE)
