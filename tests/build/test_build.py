@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+from dataclasses import replace
 
 import pytest
 
 from orlop.build.errors import StepFailed
+from orlop.image.platform import Platform
 from orlop.kit.errors import InvalidInput, NotFound, Unsupported
 from tests.build.builds import Bench
+from tests.support.node import busybox, put_image
 
 pytestmark = pytest.mark.host
 
@@ -240,3 +244,18 @@ def test_history_is_told_as_others_tell_it(bench: Bench) -> None:
         '/bin/sh -c #(nop) CMD ["x"]',
     ]
     assert re.match(r"\d{4}-\d\d-\d\dT", bench.config(built)["created"])
+
+
+def test_an_image_for_another_machine_is_made_but_not_run(bench: Bench) -> None:
+    other = "s390x" if Platform.host().architecture != "s390x" else "amd64"
+    put_image(bench.node, "docker.io/library/other:latest", replace(busybox(), architecture=other))
+    bench.write({"f": "x"})
+    built = bench.make(
+        "FROM other\nCOPY f /f\nARG TARGETARCH\nENV FOR=$TARGETARCH", platform=f"linux/{other}"
+    )
+    config = bench.config(built)
+    assert config["architecture"] == other
+    assert f"FOR={other}" in config["config"]["Env"]
+    if not any(name.startswith("qemu-") for name in os.listdir("/proc/sys/fs/binfmt_misc")):
+        with pytest.raises(Unsupported, match=f"runs no programs for {other}"):
+            bench.make("FROM other\nRUN true", platform=f"linux/{other}")
