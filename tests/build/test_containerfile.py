@@ -88,6 +88,9 @@ def test_heredocs_of_run() -> None:
     assert isinstance(run, model.Run)
     assert run.heredocs == ()
     assert "no end" in str(error("FROM a\nRUN <<EOF\necho"))
+    copy = one("COPY <<'E /x")  # no here-document: its quote has no end
+    assert isinstance(copy, model.Copy)
+    assert (copy.sources, copy.heredocs) == (("<<'E",), ())
 
 
 def test_json_and_shell_forms() -> None:

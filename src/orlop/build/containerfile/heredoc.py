@@ -22,15 +22,18 @@ class Delimiter:
 
 
 def delimiter(word: str) -> Delimiter | None:
-    """What `word` says as the start of a here-document, None where it is none. Raises InvalidInput."""
+    """What `word` says as the start of a here-document, None where it is none that could be read."""
     found = _WORD.match(word)
     if found is None or not found.group(2):
         return None
     rest = found.group(2)
-    plain = Lexer(rest, {}, "\\", keep_unset=True).run()[1]
+    try:
+        plain = Lexer(rest, {}, "\\", keep_unset=True).run()[1]
+        quoted = Lexer(rest, {}, "\\", keep_unset=True, raw_quotes=True).run()[1]
+    except OrlopError:
+        return None
     if len(plain) != 1:
         return None
-    quoted = Lexer(rest, {}, "\\", keep_unset=True, raw_quotes=True).run()[1]
     expand = len(quoted) == 1 and _quotes(plain[0]) == _quotes(quoted[0])
     return Delimiter(plain[0], expand, found.group(1) == "-")
 

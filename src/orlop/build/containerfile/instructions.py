@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 from orlop.build.containerfile import durations, heredoc, mounts, words
-from orlop.build.containerfile.errors import bad
+from orlop.build.containerfile.errors import BadContainerfile, bad
 from orlop.build.containerfile.flags import LIST, SWITCH, TEXT, Flags, meant
 from orlop.build.containerfile.lex import trim
 from orlop.build.containerfile.model import (
@@ -322,7 +322,10 @@ def _onbuild(statement: Statement, escape: str) -> Onbuild:
     if keyword.upper() in ("FROM", "MAINTAINER"):
         raise bad(statement.place, f"ONBUILD {keyword.upper()}", "that instruction cannot be a trigger")
     inner = Statement(keyword, flags, rest, statement.heredocs, statement.place, statement.rest)
-    instruction(inner, escape)  # what is wrong is said now, not to who builds on it
+    try:  # what is wrong is said now, not to who builds on it
+        instruction(inner, escape)
+    except BadContainerfile as error:
+        raise bad(statement.place, f"ONBUILD: {error.cause}", error.hint) from error
     expression = _ONBUILD.sub("", statement.text, count=1)
     expression += "".join("\n" + document.raw + document.name for document in statement.heredocs)
     return Onbuild(statement.place, statement.text, expression)
