@@ -258,22 +258,21 @@ def tar_split() -> Target:
     from orlop.image.transport import tar_split as module
     from orlop.kit.errors import OrlopError
 
-    folder = tempfile.mkdtemp(prefix="orlop-fuzz-")
-    with open(os.path.join(folder, "a"), "wb") as stream:
-        stream.write(b"a" * 100)
-
     def run(data: bytes) -> None:
-        descriptor = os.memfd_create("fuzz")
-        root = os.open(folder, os.O_PATH)
-        try:
-            os.write(descriptor, data)
-            os.lseek(descriptor, 0, os.SEEK_SET)
-            with contextlib.suppress(OrlopError):
-                for _ in module.assembled(descriptor, root, "fuzz", lambda: None):
-                    pass
-        finally:
-            os.close(descriptor)
-            os.close(root)
+        with tempfile.TemporaryDirectory(prefix="orlop-fuzz-") as folder:
+            with open(os.path.join(folder, "a"), "wb") as stream:
+                stream.write(b"a" * 100)
+            descriptor = os.memfd_create("fuzz")
+            root = os.open(folder, os.O_PATH)
+            try:
+                os.write(descriptor, data)
+                os.lseek(descriptor, 0, os.SEEK_SET)
+                with contextlib.suppress(OrlopError):
+                    for _ in module.assembled(descriptor, root, "fuzz", lambda: None):
+                        pass
+            finally:
+                os.close(descriptor)
+                os.close(root)
 
     return run
 
