@@ -146,8 +146,6 @@ def options(arguments: argparse.Namespace) -> Options:
             "--platform", "names more than one platform", hint="build one after the other, and push an index"
         )
     epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
-    if epoch and not (epoch.isascii() and epoch.isdigit()):
-        raise InvalidInput("SOURCE_DATE_EPOCH", f"{epoch[:40]!r} is no number of seconds", hint="correct it")
     build_args = {}
     for text in arguments.build_arg:
         name, equals, value = text.partition("=")
@@ -156,6 +154,10 @@ def options(arguments: argparse.Namespace) -> Options:
         elif name in os.environ:
             build_args[name] = os.environ[name]
     epoch = build_args.get("SOURCE_DATE_EPOCH", epoch)
+    if epoch and not (epoch.isascii() and epoch.isdigit() and len(epoch) < 12):
+        raise InvalidInput("SOURCE_DATE_EPOCH", f"{epoch[:40]!r} is no number of seconds", hint="correct it")
+    if epoch:
+        build_args["SOURCE_DATE_EPOCH"] = epoch  # for whoever declares it
     return Options(
         context=arguments.context,
         file=arguments.file,
