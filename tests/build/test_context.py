@@ -191,11 +191,14 @@ def test_what_a_digest_depends_on(tmp_path: Path) -> None:
         (second / "d/l").symlink_to("c")
 
     changes: list[Callable[[], object]] = [
-        lambda: (second / "a").write_text("2"), lambda: (second / "a").chmod(0o600), lambda: (second / "new").mkdir(),
-        lambda: (second / "a").rename(second / "c"), lambda: (second / "d").chmod(0o700),
+        lambda: (second / "a").write_text("2"),
+        lambda: (second / "a").chmod(0o600),
+        lambda: (second / "new").mkdir(),
+        lambda: (second / "a").rename(second / "c"),
+        lambda: (second / "d").chmod(0o700),
         relink,
         lambda: os.setxattr(second / "c", "user.x", b"1"),
-    ]  # fmt: skip
+    ]
     seen = {wanted}
     for change in changes:
         change()
