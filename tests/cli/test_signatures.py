@@ -220,3 +220,11 @@ def test_builds_ask_the_policy_for_what_they_begin_with(running: Registry, home:
     orlop("image", "sign", *TLS, "--key", "key.pem", name)
     orlop("image", "pull", *TLS, name)
     orlop("build", "--tag", "built:1", ".")
+    # What was built is pushed, then signed; unless the policy speaks of the store itself.
+    built = running.reference("built:1")
+    orlop("push", *TLS, "localhost/built:1", f"docker://{built}")
+    orlop("image", "sign", *TLS, "--key", "key.pem", built)
+    document = json.loads((home / "policy.json").read_text())
+    document["transports"]["store"] = {"": [{"type": "reject"}]}
+    (home / "policy.json").write_text(json.dumps(document))
+    assert "rejects" in orlop("push", *TLS, "localhost/built:1", f"docker://{built}", code=5).stderr

@@ -57,9 +57,9 @@ def gate_of(context: Context, location: Location, settings: ImageSettings) -> Ga
 
     if location.transport != locate.STORE:
         return location_gate(location, settings.policy)
-    from orlop.store.admit import admit_by_policy
+    from orlop.store.admit import admit_copy
 
-    admit_by_policy(context.store, location.rest, settings.policy)
+    admit_copy(context.store, location.rest, settings.policy)
     return None
 
 

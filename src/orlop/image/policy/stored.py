@@ -51,7 +51,7 @@ def admit(policy: Policy, kept: Kept, asked: str) -> None:
     refused: PolicyRefused | None = None
     for one in [_asked(policy, name) for name in names] or [scopes.nameless(f"image {kept.id}")]:
         try:
-            _judge(policy, kept, one)
+            judge_as(policy, kept, one)
         except PolicyRefused as error:
             refused = refused or error
             continue
@@ -104,7 +104,8 @@ def _asked(policy: Policy, reference: Reference) -> Asked:
     return scopes.docker(reference)
 
 
-def _judge(policy: Policy, kept: Kept, asked: Asked) -> None:
+def judge_as(policy: Policy, kept: Kept, asked: Asked) -> None:
+    """Whether the image is good as `asked`, exactly. Raises PolicyRefused, InvalidInput."""
     requirements, place = scopes.requirements(policy, asked)
     if accepts_anything(requirements):
         return
