@@ -138,6 +138,18 @@ def test_idle_layers_are_let_go_by_prune(store: Store) -> None:
     assert mounted(store) == ["3"]
 
 
+def test_who_only_looks_leaves_no_mount(store: Store) -> None:
+    put(store, IMAGE, "ship")
+    store.mount_image("ship")
+    store.mount_image("ship")
+    assert mounted(store) == ["1", "2"]
+    store.unmount_image("ship")
+    assert mounted(store) == []
+    with mounts.held(store.layout, [("1", "erofs")], passing=True) as (path,):
+        assert os.listdir(Path(store.layout.layers, path)) == ["big", "etc"]
+    assert mounted(store) == []
+
+
 def test_who_removes_does_not_wait_for_who_reads(store: Store) -> None:
     """As a build does for as long as its RUN takes."""
     put(store, IMAGE, "ship")

@@ -119,6 +119,7 @@ def test_a_way_that_nobody_may_pass_is_named(tmp_path: Path, namespace: str, ima
         store.mount_rootfs("c", namespace, (BASE, BASE))
     assert "chmod o+x" in failure.value.hint
     store.remove_rootfs("c")
+    store.unmount_layers()
     store.close()
 
 

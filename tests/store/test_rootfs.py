@@ -214,6 +214,7 @@ def test_long_paths_of_a_node_are_no_hindrance(tmp_path: Path) -> None:
     finally:
         store.remove_rootfs("c1")
         store.unmount_image(NAME)
+        store.unmount_layers()
 
 
 @pytest.mark.parametrize(

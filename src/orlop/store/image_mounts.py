@@ -7,6 +7,7 @@ import os
 from orlop.kit import files, locks
 from orlop.kit.database import Database
 from orlop.store import images, overlay
+from orlop.store.erofs import mounts
 from orlop.store.layout import Layout
 from orlop.store.rootfs import empty_folder, lower_folders
 
@@ -34,7 +35,9 @@ def unmount_image(layout: Layout, database: Database, name: str) -> bool:
     Returns whether it was mounted. Raises ImageUnknown.
     """
     image_id, canonical = images.resolve(database, name)
-    return release(layout, image_id, canonical)
+    was_mounted = release(layout, image_id, canonical)
+    mounts.release_idle(layout, database)
+    return was_mounted
 
 
 def release(layout: Layout, image_id: str, canonical: str = "") -> bool:

@@ -230,10 +230,13 @@ def _discard(layout: Layout, container_id: str) -> None:
 
 
 @contextlib.contextmanager
-def lower_folders(layout: Layout, database: Database, image_id: str) -> Iterator[list[str]]:
+def lower_folders(
+    layout: Layout, database: Database, image_id: str, *, passing: bool = False
+) -> Iterator[list[str]]:
     """The diffs of an image for overlayfs: paths relative to layers/, uppermost first, each once.
 
     They are there, mounted where they are images, until the block ends; overlayfs keeps what it has.
+    `passing`: what was mounted for the block goes with it.
     overlayfs refuses a folder given twice, and of equal diffs only the uppermost can be seen anyway.
     Raises ImageUnknown.
     """
@@ -254,5 +257,5 @@ def lower_folders(layout: Layout, database: Database, image_id: str) -> Iterator
         return
     from orlop.store.erofs import mounts
 
-    with mounts.held(layout, list(names.items())) as lower:
+    with mounts.held(layout, list(names.items()), passing=passing) as lower:
         yield lower

@@ -120,7 +120,9 @@ def _folders(work: str) -> None:
 
 
 def _lower(stack: contextlib.ExitStack, layout: Layout, database: Database, image_id: str) -> list[str]:
-    return stack.enter_context(rootfs.lower_folders(layout, database, image_id)) if image_id else []
+    if not image_id:
+        return []
+    return stack.enter_context(rootfs.lower_folders(layout, database, image_id, passing=True))
 
 
 @explained

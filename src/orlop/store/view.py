@@ -42,7 +42,10 @@ def merged(layout: Layout, database: Database, layers: Sequence[str], *, top: st
     `top` is a folder as overlayfs writes it, to lie above them: a container's upper one. The caller holds a
     lease, or knows otherwise that they stay. Raises Unsupported, Corrupt (a layer is gone), Unavailable.
     """
-    with work_folder(layout.tmp) as work, mounts.held(layout, _diffs(database, layers)) as lower:
+    with (
+        work_folder(layout.tmp) as work,
+        mounts.held(layout, _diffs(database, layers), passing=True) as lower,
+    ):
         if top:
             lower.insert(0, os.path.relpath(os.path.realpath(top), os.path.realpath(layout.layers)))
         while len(lower) < 2:  # what overlayfs wants for a mount without an upper folder

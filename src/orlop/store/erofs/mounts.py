@@ -30,21 +30,27 @@ _SOURCE_LENGTH = 255  # fsconfig(2)
 
 
 @contextlib.contextmanager
-def held(layout: Layout, diffs: Sequence[tuple[str, str]]) -> Iterator[list[str]]:
+def held(layout: Layout, diffs: Sequence[tuple[str, str]], *, passing: bool = False) -> Iterator[list[str]]:
     """The folders of diffs, given as (name, form): paths relative to layers/, there until the block ends.
 
-    Raises Corrupt where an image is gone, Unsupported where it cannot be mounted.
+    What was mounted for this stays mounted, unless the need is only `passing`. Raises Corrupt where an image
+    is gone, Unsupported where it cannot be mounted.
     """
     images = [name for name, form in diffs if form == "erofs"]
     if not images:
         yield [f"{name}/diff" for name, _ in diffs]
         return
     _make_room(layout, len(images))
-    with locks.hold(layout.layer_mounts_lock, shared=True):
-        base = os.path.relpath(os.path.realpath(layout.layer_mounts), os.path.realpath(layout.layers))
-        yield [
-            f"{base}/{_mounted(layout, name)}" if form == "erofs" else f"{name}/diff" for name, form in diffs
-        ]
+    before = {place.partition("-")[0] for place in _places(layout)} if passing else set(images)
+    try:
+        with locks.hold(layout.layer_mounts_lock, shared=True):
+            base = os.path.relpath(os.path.realpath(layout.layer_mounts), os.path.realpath(layout.layers))
+            yield [
+                f"{base}/{_mounted(layout, name)}" if form == "erofs" else f"{name}/diff"
+                for name, form in diffs
+            ]
+    finally:
+        release(layout, [name for name in images if name not in before])
 
 
 def release(layout: Layout, names: Sequence[str]) -> None:
