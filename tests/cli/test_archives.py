@@ -175,6 +175,20 @@ def test_history_tree_and_diff_are_shown_to_people(here: Path) -> None:
     assert branch["above"][0]["images"] == [{"id": IMAGE.id, "names": [NAME]}]
 
 
+def test_a_reader_that_leaves_is_no_error_of_the_store(here: Path) -> None:
+    put(image_of(tar({"big": bytes(3_000_000)})), "docker.io/library/big:1")
+    with subprocess.Popen(
+        [ORLOP, "image", "export", "big:1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as child:
+        assert child.stdout is not None
+        assert child.stderr is not None
+        child.stdout.read(10)
+        child.stdout.close()
+        assert child.stderr.read() == b""
+        assert child.wait(30) == 141
+    assert os.listdir(here / "ORLOP_ROOT" / "tmp") == []
+
+
 def listed(*filters: str) -> list[str]:
     """The tags that `image list` shows with these filters."""
     options = [word for one in filters for word in ("--filter", one)]

@@ -51,6 +51,8 @@ def explained(function: Callable[P, T]) -> Callable[P, T]:
     def inner(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return function(*args, **kwargs)
+        except BrokenPipeError:  # of who takes what is written: nothing of the store's
+            raise
         except OSError as error:
             raise Unavailable(
                 str(error.filename or "the store"),

@@ -49,12 +49,23 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
             size += len(view)
             meter.advance(len(view))
             while view:
-                view = view[os.write(target, view) :]
+                view = view[_written(target, view, arguments.file) :]
 
         entries = context.store.export_image(image.id, write)
     if context.json and arguments.file != "-":
         emit({"image": image.id, "file": arguments.file, "size": size, "entries": entries})
     return 0
+
+
+def _written(target: int, view: memoryview, path: str) -> int:
+    try:
+        return os.write(target, view)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        name = "standard output" if path == "-" else path
+        cause = error.strerror or str(error)
+        raise Unavailable(name, cause, hint="see that there is room for it (df -h)") from error
 
 
 @contextlib.contextmanager
