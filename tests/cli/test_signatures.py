@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from orlop.image.signature import private_key
+from orlop.image.signature.model import packed
 from tests.cli.program import answer, orlop
-from tests.image.signing import policy, private_pem, public_pem
+from tests.image.signing import keyed, policy, private_pem, public_pem
 from tests.support.images import Image, Index, Layer, push, tar, write_layout
 from tests.support.registry import Registry, registry
 
@@ -173,6 +175,20 @@ def test_folders_and_lookasides_have_simple_signatures(running: Registry, home: 
     orlop("image", "sign", *TLS, "--gpg-key", gpg_key, name)
     orlop("image", "verify", *TLS, "--gpg-keyring", "ada.gpg", name)
     orlop("image", "sign", *TLS, "--gpg-key", "0" * 40, name, code=5)
+
+
+def test_sigstore_signatures_of_a_folder_are_attached_at_a_registry(running: Registry, home: Path) -> None:
+    """Folders have them in the form of containers/image."""
+    name = push(running, "folder:1", IMAGE)
+    orlop("image", "copy", "--src-tls-verify", "false", f"docker://{name}", "dir:folder")
+    key = private_key.load((home / "key.pem").read_bytes(), b"", "key")
+    target = running.reference("fromfolder:1")
+    signature = keyed(key, IMAGE.digest, target)
+    (home / "folder/signature-1").write_bytes(packed(signature))
+    orlop("image", "verify", "--key", "key.pub", "dir:folder")
+    for _ in range(2):
+        orlop("image", "copy", "--dest-tls-verify", "false", "dir:folder", f"docker://{target}")
+        assert len(answer("image", "verify", *TLS, "--key", "key.pub", target)) == 1
 
 
 def test_pulls_and_copies_ask_the_policy(running: Registry, home: Path) -> None:

@@ -11,6 +11,7 @@ import base64
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Protocol
 
 from orlop.image.digest import Digest
 from orlop.image.manifest import OCI_MANIFEST, Descriptor, Index, Manifest, parse
@@ -94,7 +95,13 @@ def tag_of(digest: Digest) -> str:
     return f"{digest.algorithm}-{digest.encoded}.sig"
 
 
-def put_by_tag(source: Source, destination: Destination, digest: Digest, signature: Attached) -> str:
+class Tagged(Protocol):
+    """The part of a Source that finds what is there already."""
+
+    def tagged(self, tag: str) -> RawManifest | None: ...
+
+
+def put_by_tag(source: Tagged, destination: Destination, digest: Digest, signature: Attached) -> str:
     """Put it behind those that the tag has; returns the tag. Raises Conflict where the tag is something else.
 
     Two that sign at the same moment may lose one of the signatures, as with cosign: registries have no lock.

@@ -98,9 +98,17 @@ class DockerDestination:
             self._manifests[manifest.digest] = manifest
 
     def put_signatures(self, digest: Digest, signatures: tuple[bytes, ...]) -> None:
-        """Into the lookaside of registries.d. Raises Unsupported where there is none that can be written."""
-        simple = [signature for signature in signatures if not signature.startswith(b"\0")]
-        if len(simple) < len(signatures) or (simple and self._beside is None):
+        """Simple ones into the lookaside of registries.d, sigstore's (of dir:) where cosign attaches them.
+
+        Raises Unsupported where there is no lookaside that can be written.
+        """
+        from orlop.image.signature import sign
+        from orlop.image.signature.model import Attached, Simple, unpacked
+
+        read = [unpacked(signature) for signature in signatures]
+        simple = [signature.data for signature in read if isinstance(signature, Simple)]
+        attached = [signature for signature in read if isinstance(signature, Attached)]
+        if len(simple) + len(attached) < len(read) or (simple and self._beside is None):
             raise Unsupported(
                 str(self._reference),
                 "has no place for these signatures",
@@ -108,6 +116,15 @@ class DockerDestination:
             )
         if self._beside is not None and simple:
             self._beside.write(digest, simple)
+        for signature in attached:
+            sign.put_by_tag(self, self, digest, signature)
+
+    def tagged(self, tag: str) -> RawManifest | None:
+        """What a tag of this repository leads to; None where there is none."""
+        try:
+            return self._client.manifest(tag=tag)
+        except NotFound:
+            return None
 
     def commit(self, top: Digest) -> None:
         manifest = self._manifests.get(top)
