@@ -39,6 +39,8 @@ from orlop.pod.context import Pods
 from orlop.pod.model import ContainerConfig
 from orlop.store.workspace import work_folder
 
+_IMAGE_CONTEXTS = ("docker-image", "container-image", "docker")
+
 
 def build(
     node: Node,
@@ -219,10 +221,16 @@ class Build:
                 self._found_images[name, asked] = known
         return known
 
+    def meant(self, name: str) -> str:
+        """The image that a name in the Containerfile means: `--build-context NAME=docker-image://IMAGE`."""
+        path = self.options.contexts.get(name, "")
+        transport, separator, image = path.partition("://")
+        return image if separator and transport in _IMAGE_CONTEXTS else name
+
     def named_context(self, name: str) -> Tree | None:
-        """The named context, open; None where there is none of that name."""
+        """The named context, open; None where there is none of that name, or it is an image."""
         path = self.options.contexts.get(name)
-        if path is None:
+        if path is None or self.meant(name) != name:
             return None
         with self._lock:
             if name not in self._named:

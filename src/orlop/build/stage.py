@@ -76,7 +76,9 @@ class StageBuild:
             platform = Platform.parse(base.platform or build.platform)
             document, layers, image_id = Document.empty(platform), list[LayerOf](), ""
         else:
-            image_id = build.image_of(base.image, base.platform or build.platform, self._stage.base.place)
+            image_id = build.image_of(
+                build.meant(base.image), base.platform or build.platform, self._stage.base.place
+            )
             document = Document.of_base(build.store.config_bytes(image_id))
             layers = layers_of(build.store, image_id)
         configuring = Configuring(document)

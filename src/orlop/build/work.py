@@ -53,5 +53,5 @@ def origin(build: Build, stage: model.Stage, name: str, place: model.Place) -> O
         return Origin(build, f"context {name}", tree=named)
     if name == "scratch":
         return Origin(build, "scratch", key="empty")
-    image_id = build.image_of(name, build.platform, place)
+    image_id = build.image_of(build.meant(name), build.platform, place)
     return Origin(build, f"image {name}", key=image_id, image_id=image_id)
