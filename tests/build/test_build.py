@@ -6,6 +6,7 @@ import json
 import os
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -259,3 +260,20 @@ def test_an_image_for_another_machine_is_made_but_not_run(bench: Bench) -> None:
     if not any(name.startswith("qemu-") for name in os.listdir("/proc/sys/fs/binfmt_misc")):
         with pytest.raises(Unsupported, match=f"runs no programs for {other}"):
             bench.make("FROM other\nRUN true", platform=f"linux/{other}")
+
+
+def test_named_contexts_are_folders_or_images(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "f").write_text("from there")
+    built = bench.make(
+        "FROM base\nCOPY --from=other f /f\nCOPY --from=image /etc/group /group\n"
+        "RUN --mount=type=bind,from=other,target=/o cat /o/f\n",
+        contexts={
+            "base": "docker-image://busybox",
+            "image": "docker-image://docker.io/library/busybox",
+            "other": str(tmp_path / "other"),
+        },
+    )
+    files = bench.files(built)
+    assert (files["f"], bench.heard.text) == ("from there", "from there")
+    assert "group" in files
