@@ -602,8 +602,9 @@ def test_a_stalled_pull_leaves_the_loops_threads_to_others() -> None:
 
 @pytest.mark.parametrize("key", ["parallel_blobs", "attempts", "read_timeout"])
 def test_settings_that_cannot_work_are_refused(key: str) -> None:
+    values: dict[str, Any] = {key: 0}
     with pytest.raises(InvalidInput, match=key):
-        ImageSettings(**{key: 0})
+        ImageSettings(**values)
 
 
 # Policies
