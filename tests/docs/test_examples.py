@@ -153,7 +153,7 @@ def _prepare(command: str, example: str, environment: dict[str, str], folder: Pa
         _prepare_registry(example, environment, folder)
     if command == "build":
         (folder / "deploy").mkdir()
-        text = "FROM busybox AS test\nARG VERSION\nRUN echo $VERSION\nFROM test\nCMD [\"true\"]\n"
+        text = 'FROM busybox AS test\nARG VERSION\nRUN echo $VERSION\nFROM test\nCMD ["true"]\n'
         for name in ("Containerfile", "deploy/Containerfile", "token.txt"):
             (folder / name).write_text(text)
     if command == "image logout":
