@@ -23,7 +23,7 @@ from orlop.pod.stop_sandbox import stop_sandbox
 from orlop.pod.wait_container import wait_container
 from tests.pod.make import eventually, pod, shell, sleeper, started
 from tests.pod.workload import sandbox_config
-from tests.support.node import leaks, opened, temporary_node
+from tests.support.node import left_of_pods, opened, temporary_node
 
 pytestmark = pytest.mark.host
 
@@ -86,7 +86,7 @@ def test_a_kill_at_any_moment_leaves_nothing_that_recovery_does_not_finish(node:
             assert wait_container(pods, container.id, 20).exit_code == 4
             remove_sandbox(pods, sandbox.id)
             assert pods.sandboxes() == []
-            eventually(lambda: not [x for x in leaks(node) if "bridge" not in x and "iptables" not in x])
+            eventually(lambda: not left_of_pods(node))
             for folder in ("namespaces", "pods", "bundles"):
                 assert not os.path.exists(node.in_state(folder)) or os.listdir(node.in_state(folder)) == []
             assert pods.store.rootfs_list() == []
@@ -160,7 +160,7 @@ def test_things_without_a_record_are_taken_away(node: Node, pods: Pods) -> None:
     assert set(report.orphans) >= {sandbox.id, container.id}
     assert report.failures == ()
     assert not os.path.exists(f"/proc/{container.pid}")
-    eventually(lambda: not [x for x in leaks(node) if "bridge" not in x and "iptables" not in x])
+    eventually(lambda: not left_of_pods(node))
     assert pods.network.pending() == []
 
 

@@ -30,7 +30,7 @@ from orlop.pod.wait_container import wait_container
 from orlop.runtime.model import Mount, Resources, Security
 from tests.pod.make import eventually, listening, output, pod, shell, sleeper, started
 from tests.support.images import busybox_image
-from tests.support.node import leaks, mounts_below, opened, put_image, temporary_node
+from tests.support.node import left_of_pods, mounts_below, opened, put_image, temporary_node
 
 pytestmark = pytest.mark.host
 
@@ -173,7 +173,7 @@ def test_an_image_that_is_not_there_is_named_with_the_way_to_get_it(pods: Pods) 
 
 def test_a_container_that_cannot_be_made_leaves_nothing(node: Node, pods: Pods) -> None:
     sandbox = run_sandbox(pods, pod())
-    before = mounts_below(node)
+    before = left_of_pods(node)
     with pytest.raises(Exception, match="no-such-program"):
         start_container(pods, create_container(pods, sandbox.id, shell("", command=("/no-such-program",))).id)
     bad = shell("true", "bad", mounts=(Mount("/x", "/no/such/source"),))
@@ -182,7 +182,7 @@ def test_a_container_that_cannot_be_made_leaves_nothing(node: Node, pods: Pods) 
     assert [c.config.name for c in pods.containers(state="running")] == []
     for container in pods.containers():
         remove_container(pods, container.id)
-    assert mounts_below(node) == before
+    assert left_of_pods(node) == before
     with pytest.raises(InvalidInput):
         run_sandbox(pods, pod(sysctls={"kernel.panic": "1"}))
     assert len(pods.sandboxes()) == 1
@@ -197,7 +197,7 @@ def test_a_stopped_pod_keeps_its_containers_ends_but_nothing_of_the_machine(node
     with pytest.raises(Conflict, match="not ready"):
         create_container(pods, sandbox.id, sleeper("late"))
     remove_sandbox(pods, sandbox.id)
-    assert leaks(node) == []
+    assert left_of_pods(node) == []
     assert os.listdir(node.in_state("locks", "pods")) == ["gate"]
 
 

@@ -11,7 +11,7 @@ from orlop.pod.exec_container import exec_sync
 from orlop.pod.recover import recover
 from orlop.pod.run import run_once
 from tests.pod.make import eventually, output, pod, shell, sleeper
-from tests.support.node import leaks, opened
+from tests.support.node import left_of_pods, opened
 
 pytestmark = pytest.mark.host
 
@@ -49,7 +49,7 @@ def test_what_cannot_start_leaves_nothing(node: Node, pods: Pods) -> None:
         run_once(pods, pod("bad", network="pod"), shell("", command=("/no-such",)), attached=True)
     assert pods.sandboxes() == []
     assert pods.network.pending() == []
-    assert [x for x in leaks(node) if "bridge" not in x and "iptables" not in x] == []
+    assert left_of_pods(node) == []
 
 
 def test_detached_and_to_be_removed_it_goes_by_itself(node: Node, pods: Pods) -> None:

@@ -97,6 +97,12 @@ def leaks(node: Node) -> list[str]:
     return found
 
 
+def left_of_pods(node: Node) -> list[str]:
+    """As `leaks`, without what the node keeps for the next pod: its bridge and rules, the mounts of layers."""
+    kept = ("bridge ", "iptables ", f"mount {node.state}/layers/")
+    return [line for line in leaks(node) if not line.startswith(kept)]
+
+
 def mounts_below(node: Node) -> list[str]:
     """Mount points below the node's folders, innermost first."""
     with open("/proc/self/mountinfo", encoding="utf-8") as stream:
