@@ -135,9 +135,11 @@ def _images(database: Database, *, repair: bool) -> Iterator[Problem]:
 
 def _image_damage(database: Database, row: sqlite3.Row) -> str:
     """What is wrong with an image's record, in words; empty where nothing is."""
+    query = "SELECT data, digest FROM image_manifests WHERE image_id = ?"
     for what, raw, wanted in (
         ("config", row["config"], row["id"]),
         ("manifest", row["manifest"], row["digest"]),
+        *(("manifest", other["data"], other["digest"]) for other in database.query(query, (row["id"],))),
     ):
         try:
             if not isinstance(raw, bytes) or Digest.of(raw, Digest(wanted).algorithm) != wanted:

@@ -25,6 +25,7 @@ _PREFIX = 4  # digits of an id that are enough, where they are unique
 
 def put_image(database: Database, image: ImageRecord) -> None:
     """See `orlop.image.sink.Sink.put_image`."""
+    from orlop.store import manifests
     from orlop.store.blobs.documents import record
 
     created = _created(image.config)
@@ -32,6 +33,7 @@ def put_image(database: Database, image: ImageRecord) -> None:
         for chain_id in image.layers:
             if rows.execute("SELECT 1 FROM layers WHERE chain_id = ?", (chain_id,)).fetchone() is None:
                 raise LayerUnknown(f"layer {chain_id}", "is not in the store", hint="pull the image again")
+        manifests.put_aside(rows, image.id, image.digest)
         rows.execute(
             "INSERT INTO images (id, digest, manifest, config, created, asked) VALUES (?, ?, ?, ?, ?, ?)"
             " ON CONFLICT (id) DO UPDATE SET digest = excluded.digest, manifest = excluded.manifest,"
@@ -48,7 +50,8 @@ def put_image(database: Database, image: ImageRecord) -> None:
         )
         record(rows, image)
         for name in image.names:
-            _point(rows, name, image.id)
+            _point(rows, name, image.id, image.digest)
+        manifests.settle(rows, image.id)
 
 
 def has_image(database: Database, image_id: str) -> bool:
@@ -65,7 +68,7 @@ def named(database: Database, name: str) -> tuple[Digest, Digest] | None:
     """See `orlop.image.sink.Sink.named`."""
     from orlop.image.digest import Digest
 
-    query = "SELECT i.id, i.digest FROM names n JOIN images i ON i.id = n.image_id WHERE n.name = ?"
+    query = "SELECT i.id, IIF(n.digest = '', i.digest, n.digest) AS digest FROM names n JOIN images i ON i.id = n.image_id WHERE n.name = ?"
     rows = database.query(query, (name,))
     if not rows or not has_image(database, rows[0]["id"]):
         return None
@@ -92,17 +95,24 @@ def resolve(database: Database, name: str) -> tuple[str, str]:
         rows = database.query("SELECT image_id FROM names WHERE name = ?", (candidate,))
         if rows:
             return str(rows[0]["image_id"]), candidate
-    found = _by_digest(database, name) or _by_id(database, name)
+    found = _by_digest(database, name)
+    if len(found) > 1:  # the digest of an index, of which several platforms were pulled
+        found = _of_this_machine(database, found) or found
+    found = found or _by_id(database, name)
     if not found:
         short = _by_short_name(database, name) or _by_last_part(database, name)
         if short is not None:
             return short
-        raise ImageUnknown(name, "no such image in the store", hint=f"pull it: orlop image pull {name}")
+        raise unknown(name)
     if len(found) > 1:
         raise InvalidInput(
-            name, f"is the beginning of {len(found)} image ids", hint="give more digits, or a name"
+            name, f"leads to {len(found)} images", hint=f"give one's ID: {', '.join(found[:4])}"
         )
     return found[0], ""
+
+
+def unknown(name: str) -> ImageUnknown:
+    return ImageUnknown(name, "no such image in the store", hint=f"pull it: orlop image pull {name}")
 
 
 def document(database: Database, image_id: str, column: str) -> bytes:
@@ -117,8 +127,9 @@ def document(database: Database, image_id: str, column: str) -> bytes:
 def tag(database: Database, name: str, new: str) -> None:
     """Point the name `new` at the image. Raises ImageUnknown, InvalidInput."""
     from orlop.image.reference import Reference
+    from orlop.store import manifests
 
-    image_id = resolve(database, name)[0]
+    image_id, known = resolve(database, name)
     reference = Reference.parse(new)
     if reference.digest is not None:  # such a name would lead to another image than it says
         raise InvalidInput(new, "holds a digest, which no tag can give", hint="write repository:tag")
@@ -126,16 +137,19 @@ def tag(database: Database, name: str, new: str) -> None:
     with database.transaction() as rows:
         if rows.execute("SELECT 1 FROM images WHERE id = ?", (image_id,)).fetchone() is None:
             raise ImageUnknown(name, "was removed meanwhile", hint=f"pull it: orlop image pull {name}")
-        _point(rows, canonical, image_id)
+        _point(rows, canonical, image_id, manifests.digest_of(rows, image_id, known))
 
 
 def untag(database: Database, name: str) -> None:
     """Take a name away; the image stays. Raises ImageUnknown."""
-    canonical = resolve(database, name)[1]
+    from orlop.store import manifests
+
+    image_id, canonical = resolve(database, name)
     if not canonical:
         raise InvalidInput(name, "is an image, not a name of one", hint="give the name to take away")
     with database.transaction() as rows:
         rows.execute("DELETE FROM names WHERE name = ?", (canonical,))
+        manifests.settle(rows, image_id)
 
 
 def remove(database: Database, name: str, *, force: bool) -> tuple[list[str], str]:
@@ -143,11 +157,14 @@ def remove(database: Database, name: str, *, force: bool) -> tuple[list[str], st
 
     By id, an image of several names needs `force`. Raises ImageUnknown, and ImageInUse naming the container.
     """
+    from orlop.store import manifests
+
     image_id, canonical = resolve(database, name)
     with database.transaction() as rows:
         names = [row[0] for row in rows.execute("SELECT name FROM names WHERE image_id = ?", (image_id,))]
         if canonical and not force and set(names) - {canonical}:
             rows.execute("DELETE FROM names WHERE name = ? AND image_id = ?", (canonical, image_id))
+            manifests.settle(rows, image_id)
             return [canonical], ""
         if not canonical and len(names) > 1 and not force:
             raise ImageInUse(
@@ -244,6 +261,23 @@ def _by_digest(database: Database, name: str) -> list[str]:
     return [row["image_id"] for row in rows]
 
 
+def _of_this_machine(database: Database, found: list[str]) -> list[str]:
+    """Of these images the ones that a container could run: of a variant beside another, the better one."""
+    from orlop.image.config import ImageConfig
+    from orlop.image.platform import Platform
+
+    variants = Platform.host().variants()
+    fitting: dict[int, list[str]] = {}
+    for image_id in found:
+        with contextlib.suppress(OrlopError):
+            config = ImageConfig.from_json(document(database, image_id, "config"))
+            platform = Platform.of(config.os, config.architecture, config.variant)
+            if (platform.os, platform.architecture) == (Platform.host().os, Platform.host().architecture):
+                place = variants.index(platform.variant) if platform.variant in variants else len(variants)
+                fitting.setdefault(place, []).append(image_id)
+    return fitting[min(fitting)] if fitting else []
+
+
 def _by_id(database: Database, name: str) -> list[str]:
     digits = name.removeprefix("sha256:")
     if len(digits) < _PREFIX or not _HEX.issuperset(digits):
@@ -265,12 +299,17 @@ def _try_canonical(name: str) -> str | None:
         return None
 
 
-def _point(rows: sqlite3.Connection, name: str, image_id: str) -> None:
+def _point(rows: sqlite3.Connection, name: str, image_id: str, digest: str) -> None:
+    from orlop.store import manifests
+
+    before = rows.execute("SELECT image_id FROM names WHERE name = ?", (name,)).fetchone()
     rows.execute(
-        "INSERT INTO names (name, image_id) VALUES (?, ?)"
-        " ON CONFLICT (name) DO UPDATE SET image_id = excluded.image_id",
-        (name, image_id),
+        "INSERT INTO names (name, image_id, digest) VALUES (?, ?, ?)"
+        " ON CONFLICT (name) DO UPDATE SET image_id = excluded.image_id, digest = excluded.digest",
+        (name, image_id, digest),
     )
+    if before is not None:
+        manifests.settle(rows, before[0])
 
 
 def _created(config: bytes) -> str:

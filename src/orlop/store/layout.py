@@ -156,6 +156,17 @@ SCHEMA = (
     ALTER TABLE layers ADD COLUMN asked REAL NOT NULL DEFAULT 0;
     ALTER TABLE images ADD COLUMN asked REAL NOT NULL DEFAULT 0
     """,
+    # Which manifest of its image a name led to ("": the image's own), and those that are not the image's own
+    # now (manifests.py).
+    """
+    ALTER TABLE names ADD COLUMN digest TEXT NOT NULL DEFAULT '';
+    CREATE TABLE image_manifests (
+        image_id TEXT NOT NULL REFERENCES images (id) ON DELETE CASCADE,
+        digest TEXT NOT NULL,
+        data BLOB NOT NULL,
+        PRIMARY KEY (image_id, digest)
+    )
+    """,
 )
 
 _STRIPES = 64  # lock files of containers: a fixed set, so that none is ever left over

@@ -90,7 +90,7 @@ def remove_leftovers(layout: Layout, database: Database, before: float) -> tuple
     for path in paths:
         _remove_stray(layout, database, path)
     blobs = unused.stray(layout, database, before)
-    freed += sum(map(unused.remove_file, blobs))
+    freed += remove_files(layout, database, blobs)
     uploads = unused.old_uploads(layout)
     for path in uploads:
         freed += tree_usage(path)[0] if os.path.isdir(path) else os.lstat(path).st_blocks * 512

@@ -203,6 +203,16 @@ class Store:
         return images.document(self._database, image_id, "manifest")
 
     @explained
+    def manifest_of(self, name: str) -> tuple[str, str, bytes]:
+        """(image id, manifest's digest, manifest): the one that this name led to, where it has several.
+
+        Raises NotFound.
+        """
+        from orlop.store import manifests
+
+        return manifests.of_name(self._database, name)
+
+    @explained
     def config_bytes(self, image_id: str) -> bytes:
         """As the registry gave it. Raises NotFound."""
         from orlop.store import images

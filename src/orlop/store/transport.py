@@ -35,9 +35,10 @@ class StoreSource:
         self._held = contextlib.ExitStack()
         self._held.enter_context(store.lease())
         try:
-            self._image = store.image(name)
-            store.use(self._image.id)
-            self._manifest = self._raw(store.manifest_bytes(self._image.id), Digest(self._image.digest))
+            image_id, digest, data = store.manifest_of(name)
+            store.use(image_id)
+            self._image = store.image(image_id)
+            self._manifest = self._raw(data, Digest(digest))
             self._documents = store.documents(self._image.id)
         except BaseException:
             self._held.close()

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from orlop.image.digest import Digest
-from orlop.image.manifest import Manifest, parse
 from orlop.image.signature.model import KEPT
 from orlop.image.sink import Document
 from orlop.kit.database import Database
-from orlop.kit.errors import OrlopError
 from orlop.store.errors import ImageUnknown
+from orlop.store.manifests import named
 
 TYPE_CHECKING = False  # as typing's, without importing typing
 if TYPE_CHECKING:
@@ -18,14 +17,13 @@ if TYPE_CHECKING:
 
 
 def record(rows: sqlite3.Connection, image: ImageRecord) -> None:
-    """Both as `image` has them now, whatever was recorded before; but what a policy asks for stays.
+    """Both as `image` has them now; what a policy asks for stays, and blobs do until `manifests.settle`.
 
     An image that is pulled by another name too must still be good by the first one (`image.policy.stored`).
     """
-    rows.execute("DELETE FROM image_blobs WHERE image_id = ?", (image.id,))
     rows.executemany(
         "INSERT OR IGNORE INTO image_blobs (image_id, digest) VALUES (?, ?)",
-        [(image.id, digest) for digest in _named(image)],
+        [(image.id, digest) for digest in named(image.id, image.manifest)],
     )
     marks = ", ".join("?" * len(KEPT))
     rows.execute(
@@ -48,14 +46,3 @@ def documents(database: Database, image_id: str) -> tuple[Document, ...]:
         Document(row["kind"], row["media_type"], Digest(row["digest"]), bytes(row["data"]))
         for row in database.query(query, (image_id,))
     )
-
-
-def _named(image: ImageRecord) -> list[str]:
-    """The digests of config and layers. Whoever puts an image has parsed its manifest; none is no error."""
-    try:
-        manifest = parse(image.manifest)
-    except OrlopError:
-        return [image.id]
-    if not isinstance(manifest, Manifest):
-        return [image.id]
-    return [manifest.config.digest, *(layer.digest for layer in manifest.layers)]

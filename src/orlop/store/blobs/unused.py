@@ -59,12 +59,12 @@ def remove_file(path: str) -> int:
 
 
 def stray(layout: Layout, database: Database, before: float) -> list[str]:
-    """Files below blobs/ that no row names, and that came before that time."""
+    """Digests of the files below blobs/ that no row names, and that came before that time."""
     there = dict(_files(layout))
     if there:
         known = {row[0] for row in database.query("SELECT digest FROM blobs WHERE layer = ''")}
         there = {digest: path for digest, path in there.items() if digest not in known}
-    return [there[digest] for digest in sorted(there) if leases.is_stray(there[digest], before)]
+    return [digest for digest in sorted(there) if leases.is_stray(there[digest], before)]
 
 
 def old_uploads(layout: Layout) -> list[str]:
