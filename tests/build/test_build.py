@@ -12,7 +12,7 @@ import pytest
 
 from orlop.build.errors import StepFailed
 from orlop.image.platform import Platform
-from orlop.kit.errors import InvalidInput, NotFound, Unsupported
+from orlop.kit.errors import InvalidInput, NotFound, OrlopError, Unsupported
 from tests.build.builds import Bench
 from tests.support.node import busybox, put_image
 
@@ -121,6 +121,12 @@ def test_a_failing_command_says_where_and_what(bench: Bench) -> None:
     assert caught.value.code == 7
     assert "Containerfile:3" in caught.value.subject
     assert set(caught.value.output.split()) == {"told", "why"}
+
+
+def test_a_base_that_cannot_be_had_says_where_it_is_named(bench: Bench) -> None:
+    with pytest.raises(OrlopError) as caught:
+        bench.make("FROM busybox\nFROM nowhere.example:1/app\n")
+    assert caught.value.subject.startswith("Containerfile:2: ")
 
 
 def test_a_failure_ends_the_other_stages(bench: Bench) -> None:

@@ -129,3 +129,6 @@ def test_debian_is_bootstrapped_where_no_registry_has_it(environment: dict[str, 
         status, _, said = _run(node, environment, "build", "--timestamp", "1", str(tmp_path))
         assert status != 0
         assert "making debian:bookworm from Debian's packages" in said
+        status, _, said = _run(node, environment, "build", str(tmp_path))
+        assert status == 6
+        assert "error: Containerfile:1: Debian's suite bookworm: Failed to fetch" in said

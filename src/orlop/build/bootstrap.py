@@ -22,7 +22,15 @@ from orlop.image.policy.errors import PolicyRefused
 from orlop.image.reference import Reference
 from orlop.image.sink import ImageRecord, LayerRequest, Reader
 from orlop.kit import limits, process
-from orlop.kit.errors import Denied, InvalidInput, NotFound, OrlopError, Unavailable, Unsupported
+from orlop.kit.errors import (
+    Denied,
+    InvalidInput,
+    NotFound,
+    OrlopError,
+    ProcessFailed,
+    Unavailable,
+    Unsupported,
+)
 from orlop.kit.files import read_bounded
 from orlop.kit.progress import QuietMeter
 from orlop.store.store import Store
@@ -56,7 +64,7 @@ class Wanted:
 def bootstrap(store: Store, wanted: Wanted, names: tuple[str, ...]) -> str:
     """Make the image and point `names` (canonical references) at it; its ID.
 
-    Raises InvalidInput, NotFound (mmdebstrap is not installed), ProcessFailed, TimedOut.
+    Raises InvalidInput, NotFound (mmdebstrap is not installed), Unavailable (the mirror), ProcessFailed.
     """
     _check(wanted)
     with store.lease(), work_folder(store.layout.tmp) as folder:
@@ -175,11 +183,13 @@ def _date(wanted: Wanted, folder: str) -> int:
         **process.MINIMAL_ENV,
         **{name: os.environ[name] for name in _PROXIES if name in os.environ},
     }
-    process.run(
-        [_HELPER, "download-file", address, path],
-        env=environment,
-        hint="see that the mirror answers and has the suite, or set SOURCE_DATE_EPOCH",
-    )
+    hint = "see that the mirror answers (--mirror) and has the suite"
+    try:
+        process.run([_HELPER, "download-file", address, path], env=environment, hint=hint)
+    except ProcessFailed as error:
+        lines = [line for line in error.stderr.splitlines() if line.startswith("E: Failed")]
+        cause = lines[-1].removeprefix("E: ") if lines else error.cause
+        raise Unavailable(f"Debian's suite {wanted.suite}", cause, hint=hint) from error
     text = read_bounded(path, limits.CONFIG_FILE_SIZE).decode(errors="replace")
     found = re.search(r"^Date: (.+)$", text, re.MULTILINE)
     try:

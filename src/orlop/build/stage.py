@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from orlop.build import mounts, work
 from orlop.build.add import copy as add
@@ -45,19 +45,14 @@ class StageBuild:
 
     def run(self) -> State:
         """The stage's state at its end."""
-        triggers = self._begin()
+        with _said_where(self._stage.base.place):
+            triggers = self._begin()
         self._total += len(triggers)
         for instruction in (*triggers, *self._stage.instructions):
             self._build.check()
             self._number += 1
-            try:
+            with _said_where(instruction.place):
                 self._one(instruction)
-            except Cancelled:
-                raise
-            except OrlopError as error:
-                if not error.subject.startswith(instruction.place.file):  # say which line it was
-                    error.subject = f"{instruction.place}: {error.subject}"
-                raise
         return self._state
 
     # -- FROM --------------------------------------------------------------------------------------------
@@ -347,6 +342,19 @@ class StageBuild:
         elif not state.image_id:
             state.image_id = build.stored(state, found.created)
         build.remember(keys, state.image_id, found)
+
+
+@contextlib.contextmanager
+def _said_where(place: model.Place) -> Iterator[None]:
+    """Errors of the block name the line of the Containerfile."""
+    try:
+        yield
+    except Cancelled:
+        raise
+    except OrlopError as error:
+        if not error.subject.startswith(place.file):
+            error.subject = f"{place}: {error.subject}"
+        raise
 
 
 class _LastWords:
