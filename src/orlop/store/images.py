@@ -266,7 +266,7 @@ def _of_this_machine(database: Database, found: list[str]) -> list[str]:
     from orlop.image.config import ImageConfig
     from orlop.image.platform import Platform
 
-    variants = Platform.host().variants()
+    variants = Platform.host().variants
     fitting: dict[int, list[str]] = {}
     for image_id in found:
         with contextlib.suppress(OrlopError):

@@ -70,8 +70,8 @@ def _print_bytes(context: Context, arguments: argparse.Namespace) -> int:
         data = raw_bytes(context, arguments, name)
     else:
         store = context.store
-        image = store.image(name.removeprefix("store:"))
-        data = store.config_bytes(image.id) if arguments.config_bytes else store.manifest_bytes(image.id)
+        image_id, _, manifest = store.manifest_of(name.removeprefix("store:"))
+        data = store.config_bytes(image_id) if arguments.config_bytes else manifest
     sys.stdout.buffer.write(data)
     return 0
 
@@ -88,12 +88,13 @@ def _inspect(context: Context, arguments: argparse.Namespace, name: str) -> dict
 
         return inspect(context, arguments, name)
     store = context.store
-    image = store.image(name.removeprefix("store:"))
+    image_id, digest, raw = store.manifest_of(name.removeprefix("store:"))
+    image = store.image(image_id)
     config = plain(store.image_config(image.id))
     assert isinstance(config, dict)
     for known in ("created", "diff_ids"):
         config.pop(known, None)
     history = config.pop("history", [])
     where = {key: config.pop(key) for key in ("os", "architecture", "variant")}
-    manifest = json.loads(store.manifest_bytes(image.id))
-    return {**as_json(image), **where, "config": config, "history": history, "manifest": manifest}
+    said = {**as_json(image), "digest": digest, **where, "config": config}
+    return {**said, "history": history, "manifest": json.loads(raw)}
