@@ -68,7 +68,10 @@ def named(database: Database, name: str) -> tuple[Digest, Digest] | None:
     """See `orlop.image.sink.Sink.named`."""
     from orlop.image.digest import Digest
 
-    query = "SELECT i.id, IIF(n.digest = '', i.digest, n.digest) AS digest FROM names n JOIN images i ON i.id = n.image_id WHERE n.name = ?"
+    query = (
+        "SELECT i.id, IIF(n.digest = '', i.digest, n.digest) AS digest"
+        " FROM names n JOIN images i ON i.id = n.image_id WHERE n.name = ?"
+    )
     rows = database.query(query, (name,))
     if not rows or not has_image(database, rows[0]["id"]):
         return None

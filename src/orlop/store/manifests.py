@@ -59,7 +59,8 @@ def settle(rows: sqlite3.Connection, image_id: str) -> None:
     """Forget the manifests that no name leads to any more, and what only they named."""
     rows.execute(
         "DELETE FROM image_manifests WHERE image_id = ?"
-        " AND (digest = (SELECT digest FROM images WHERE id = ?) OR digest NOT IN (SELECT digest FROM names WHERE image_id = ?))",
+        " AND (digest = (SELECT digest FROM images WHERE id = ?)"
+        " OR digest NOT IN (SELECT digest FROM names WHERE image_id = ?))",
         (image_id, image_id, image_id),
     )
     others = "SELECT data FROM image_manifests WHERE image_id = ?"
