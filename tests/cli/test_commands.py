@@ -105,6 +105,11 @@ def test_help_of_a_command_is_the_same_by_both_ways() -> None:
     assert orlop("help", "image", "pull").stdout == orlop("image", "pull", "--help").stdout
 
 
+def test_what_podmans_users_type_is_understood() -> None:
+    for words in ("pull", "push", "images", "rmi", "tag", "history", "save", "load", "import", "login"):
+        assert "usage: orlop image " in orlop(words, "--help").stdout
+
+
 def test_a_near_miss_is_answered_with_what_was_meant() -> None:
     assert "did you mean: orlop image" in orlop("imgae", code=2).stderr
     assert "did you mean: orlop image pull" in orlop("image", "pul", code=2).stderr

@@ -112,9 +112,18 @@ def test_a_mounted_image_can_be_read_and_is_gone_when_unmounted(here: Path, serv
     with pytest.raises(OSError, match="Read-only"):
         Path(path, "etc/other").touch()
     assert answer("image", "mount", served.reference("small:1"))["path"] == path
+    (mounted,) = answer("image", "mount")
+    assert (mounted["names"], mounted["path"]) == ([served.reference("small:1")], path)
+    assert path in orlop("image", "mount").stdout
     orlop("image", "unmount", served.reference("small:1"))
     assert not os.path.ismount(path)
     orlop("image", "unmount", served.reference("small:1"))
+    assert answer("image", "mount") == []
+    assert orlop("image", "mount", served.reference("small:1")).stdout.strip() == path
+    orlop("image", "unmount", code=2)
+    orlop("image", "unmount", "--all", served.reference("small:1"), code=2)
+    orlop("image", "unmount", "--all")
+    assert not os.path.ismount(path)
 
 
 def test_several_images_are_asked_for_at_once_and_every_failure_is_told(here: Path, served: Registry) -> None:

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import bz2
 import contextlib
 import gzip
 import io
 import json
+import lzma
 import os
 import random
 import stat
 import subprocess
 import tarfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import zstandard
 
 from orlop.image.platform import Platform
-from orlop.kit.errors import Cancelled, Corrupt, InvalidInput, LimitExceeded, OrlopError
+from orlop.kit.errors import Cancelled, Corrupt, LimitExceeded, OrlopError
 from orlop.kit.node import Node
 from orlop.store.import_image import Import, Imported
 from orlop.store.model import StoreSettings
@@ -275,7 +277,7 @@ def test_a_hostile_archive_is_refused_as_in_a_pull(hostile: Hostile, node: Node,
     [
         (b"", Corrupt),
         (b"hello", Corrupt),
-        (b"BZh9" + bytes(600), InvalidInput),
+        (b"BZh9" + bytes(600), Corrupt),
         (gzip.compress(tar({"a": b"1" * 9000}), mtime=0)[:-9], Corrupt),
     ],
     ids=("nothing", "words", "bzip2", "cut"),
@@ -291,6 +293,34 @@ def test_what_is_no_archive_is_refused(store: Store, data: bytes, kind: type[Orl
         [[]],
         [[], []],
     )
+
+
+@pytest.mark.parametrize("pack", [bz2.compress, lzma.compress], ids=("bzip2", "xz"))
+@pytest.mark.parametrize("piped", [True, False], ids=("pipe", "file"))
+def test_what_no_layer_is_packed_with_is_unpacked_on_the_way(
+    store: Store, tmp_path: Path, pack: Callable[[bytes], bytes], *, piped: bool
+) -> None:
+    plain = tar({"a": os.urandom(3 << 20)})
+    data = pack(plain[:5000]) + pack(plain[5000:])  # in several streams, as pbzip2 and xz -T write them
+    if piped:
+        done = imported(store, data)
+    else:
+        (tmp_path / "file").write_bytes(data)
+        with open(tmp_path / "file", "rb", buffering=0) as stream:
+            done = store.import_image(stream.fileno(), WANTED)
+    assert done == imported(store, plain)
+    with pytest.raises(Corrupt):
+        imported(store, data[:-20])
+    assert os.listdir(store.layout.tmp) == []
+
+
+@pytest.mark.parametrize("pack", [bz2.compress, lzma.compress], ids=("bzip2", "xz"))
+def test_a_bomb_is_no_archive(node: Node, pack: Callable[[bytes], bytes]) -> None:
+    bounded = Store(node, StoreSettings(layer_unpacked_limit=64 << 20, layer_entries_limit=10))
+    with pytest.raises(LimitExceeded):
+        imported(bounded, pack(tar({"a": bytes(80 << 20)})))
+    assert os.listdir(bounded.layout.tmp) == []
+    bounded.close()
 
 
 def test_an_import_that_is_cancelled_leaves_nothing(store: Store, tmp_path: Path) -> None:

@@ -57,6 +57,19 @@ def release(layout: Layout, image_id: str, canonical: str = "") -> bool:
     return mounted
 
 
+def mounted_images(layout: Layout) -> list[tuple[str, str]]:
+    """(image id, path of its root) of what `mount_image` mounted and nobody has taken away."""
+    try:
+        folders = sorted(os.listdir(layout.image_mounts))
+    except FileNotFoundError:
+        return []
+    found = (
+        (f"{'sha512' if len(name) == 128 else 'sha256'}:{name}", f"{layout.image_mounts}/{name}/root")
+        for name in folders
+    )
+    return [(image_id, root) for image_id, root in found if overlay.is_mounted(root)]
+
+
 def is_image_mounted(layout: Layout, image_id: str) -> bool:
     return overlay.is_mounted(f"{layout.image_mount(image_id)}/root")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import queue
@@ -23,7 +24,7 @@ from orlop.image.manifest import OCI_MANIFEST
 from orlop.image.platform import Platform
 from orlop.image.sink import ImageRecord, LayerRequest
 from orlop.kit import limits
-from orlop.kit.errors import Conflict, Corrupt, InvalidInput, LimitExceeded
+from orlop.kit.errors import Conflict, Corrupt, LimitExceeded
 from orlop.kit.value import dataclass
 from orlop.store.blobs.write import BlobWriter
 from orlop.store.errors import explained
@@ -39,7 +40,7 @@ _QUEUED = 4
 _CONFIG = "application/vnd.oci.image.config.v1+json"
 _LAYER = "application/vnd.oci.image.layer.v1.tar"
 _MAGIC = ((b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"))
-_OTHERS = ((b"BZh", "bzip2"), (b"\xfd7zXZ\x00", "xz"))
+_HEAD = 6  # bytes that say how an archive is packed
 
 
 @dataclass(frozen=True)
@@ -77,20 +78,23 @@ class _Archive:
 def import_image(
     store: Store, file: int, wanted: Import, *, meter: Meter, tick: Callable[[], None]
 ) -> Imported:
-    """The archive (tar, plain or packed by gzip or zstd) that the descriptor `file` gives from where it is.
+    """The archive (tar, plain or packed) that the descriptor `file` gives from where it is.
 
-    A regular file is read where it lies, anything else is spooled into the store first. Raises Corrupt
+    A regular file is read where it lies, anything else is spooled into the store first; what no layer is
+    packed with (bzip2, xz) is unpacked on the way there. Raises Corrupt
     (no archive, or a hostile one), LimitExceeded, Conflict (the file changes meanwhile), Unavailable.
     """
     with store.lease(), contextlib.ExitStack() as stack:
         meter.note("reading")
-        if stat.S_ISREG(os.fstat(file).st_mode):
-            start = os.lseek(file, 0, os.SEEK_CUR)
+        regular = stat.S_ISREG(os.fstat(file).st_mode)
+        start = os.lseek(file, 0, os.SEEK_CUR) if regular else 0
+        if regular and not _packing(os.pread(file, _HEAD, start)):
             archive = explained(_read)(_pieces(file), store, meter, tick)
         else:
             work = stack.enter_context(work_folder(store.layout.tmp))
             with explained(BlobWriter)(f"{work}/archive") as spool:
-                archive = explained(_read)(_spooled(_pieces(file), spool), store, meter, tick)
+                pieces = _unpacked(_pieces(file), store, tick)
+                archive = explained(_read)(_spooled(pieces, spool), store, meter, tick)
             file, start = os.open(f"{work}/archive", os.O_RDONLY | os.O_CLOEXEC), 0
             stack.callback(os.close, file)
         meter.note("unpacking")
@@ -139,6 +143,40 @@ class _Again:
 
 def _pieces(file: int) -> Iterator[bytes]:
     while piece := os.read(file, _PIECE):
+        yield piece
+
+
+def _packing(head: bytes) -> str:
+    """ "bzip2" or "xz"; "" for what a layer may be."""
+    from orlop.image.transport.layout.unpacked import WHOLE, compression_of
+
+    kind = compression_of(head)
+    return kind if kind in WHOLE else ""
+
+
+def _unpacked(pieces: Iterator[bytes], store: Store, tick: Callable[[], None]) -> Iterator[bytes]:
+    """As they are, unless they are packed as no layer is: then unpacked, within the bounds of a layer."""
+    head = b""
+    while len(head) < _HEAD and (more := next(pieces, b"")):
+        head += more
+    raw = itertools.chain([head], pieces) if head else iter(())
+    if not (kind := _packing(head)):
+        yield from raw
+        return
+    from orlop.image.transport.layout.unpacked import whole
+
+    packed = total = 0
+
+    def counted() -> Iterator[bytes]:
+        nonlocal packed
+        for piece in raw:
+            tick()
+            packed += len(piece)
+            yield piece
+
+    for piece in whole(counted(), kind, "the archive"):
+        total += len(piece)
+        _check_bounds(store, packed, total)
         yield piece
 
 
@@ -204,11 +242,6 @@ class _Beside:
 
 
 def _compression(head: bytes) -> str:
-    for magic, kind in _OTHERS:
-        if head.startswith(magic):
-            raise InvalidInput(
-                "the archive", f"is packed with {kind}", hint=f"unpack it on the way: {kind} -dc FILE | ..."
-            )
     return next((kind for magic, kind in _MAGIC if head.startswith(magic)), "")
 
 

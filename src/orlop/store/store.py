@@ -252,6 +252,13 @@ class Store:
         return image_mounts.mount_image(self.layout, self._database, name)
 
     @explained
+    def mounted_images(self) -> list[tuple[str, str]]:
+        """(image id, path) of every image that `mount_image` mounted."""
+        from orlop.store import image_mounts
+
+        return image_mounts.mounted_images(self.layout)
+
+    @explained
     def unmount_image(self, name: str) -> bool:
         """Let go of it; it goes with the last name that it was mounted by. Returns whether it was mounted."""
         from orlop.store import image_mounts

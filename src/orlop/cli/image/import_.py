@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
     from orlop.image.platform import Platform
 
-DESCRIPTION = """The archive of a root file system (tar, plain or packed by gzip or zstd) becomes an image of
-one layer. What the image says about how to run it comes from --change, an instruction of a Containerfile:
-CMD, ENV, ENTRYPOINT, EXPOSE, HEALTHCHECK, LABEL, SHELL, STOPSIGNAL, USER, VOLUME or WORKDIR. With
-SOURCE_DATE_EPOCH in the environment the same archive gives the same image."""
+DESCRIPTION = """The archive of a root file system (tar, plain or packed by gzip, zstd, bzip2 or xz)
+becomes an image of one layer. What the image says about how to run it comes from --change, an instruction of a
+Containerfile: CMD, ENV, ENTRYPOINT, EXPOSE, HEALTHCHECK, LABEL, SHELL, STOPSIGNAL, USER, VOLUME or WORKDIR.
+With SOURCE_DATE_EPOCH in the environment the same archive gives the same image."""
 EXAMPLES = (
     "orlop image import rootfs.tar.gz example.org/base:1",
     "orlop image import --platform linux/arm64 rootfs.tar base:arm64",
@@ -94,7 +94,7 @@ def _source(path: str) -> Iterator[int]:
     try:
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
-        raise NotFound(path, "no such file", hint="give the path of an archive, or - ") from None
+        raise NotFound(path, "no such file", hint="give the path of an archive, or -") from None
     except OSError as error:
         raise Unavailable(path, error.strerror or str(error), hint="see that it can be read") from error
     try:

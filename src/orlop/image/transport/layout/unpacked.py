@@ -24,6 +24,8 @@ _MAGICS = {
     b"\xfd7zXZ\x00": "xz",
 }
 _HEAD = 6
+#: What no layer is packed with, but archives are.
+WHOLE = ("bzip2", "xz")
 _XZ_MEMORY = 256 * limits.MIB
 
 
@@ -68,11 +70,14 @@ def _unpacked(stream: BinaryIO, subject: str) -> Iterator[bytes]:
         head += more
     kind = compression_of(head)
     rest = itertools.chain([head], raw) if head else iter(())
+    return whole(rest, kind, subject) if kind in WHOLE else decompressed(rest, subject)
+
+
+def whole(raw: Iterator[bytes], kind: str, subject: str) -> Iterator[bytes]:
+    """The unpacked bytes of `raw`, packed by one of WHOLE. Bounds are the caller's. Raises Corrupt."""
     if kind == "bzip2":
-        return _steps(bz2.BZ2Decompressor, rest, kind, subject)
-    if kind == "xz":
-        return _steps(lambda: lzma.LZMADecompressor(memlimit=_XZ_MEMORY), rest, kind, subject)
-    return decompressed(rest, subject)
+        return _steps(bz2.BZ2Decompressor, raw, kind, subject)
+    return _steps(lambda: lzma.LZMADecompressor(memlimit=_XZ_MEMORY), raw, kind, subject)
 
 
 class _Decompressor(Protocol):
