@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from orlop.image.platform import Platform
 
 DESCRIPTION = """The archive of a root file system (tar, plain or packed by gzip, zstd, bzip2 or xz)
-becomes an image of one layer. What the image says about how to run it comes from --change, an instruction of a
-Containerfile: CMD, ENV, ENTRYPOINT, EXPOSE, HEALTHCHECK, LABEL, SHELL, STOPSIGNAL, USER, VOLUME or WORKDIR.
+becomes an image of one layer. What the image says about how to run it comes from --change, an instruction of
+a Containerfile: CMD, ENV, ENTRYPOINT, EXPOSE, HEALTHCHECK, LABEL, SHELL, STOPSIGNAL, USER, VOLUME or WORKDIR.
 With SOURCE_DATE_EPOCH in the environment the same archive gives the same image."""
 EXAMPLES = (
     "orlop image import rootfs.tar.gz example.org/base:1",
