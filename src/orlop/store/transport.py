@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from orlop.image.digest import Digest
 from orlop.image.manifest import Descriptor, Manifest, parse
@@ -19,6 +20,10 @@ from orlop.kit.progress import Meter
 from orlop.kit.tasks import Cancellation
 from orlop.store import attachments
 from orlop.store.store import Store
+
+if TYPE_CHECKING:
+    from orlop.image.transport.locate import Location
+    from orlop.image.transport.open import OpenOptions, Transports
 
 INDEX = "index"  # the kind of document that an index is
 
@@ -134,6 +139,17 @@ class StoreSource:
     def _absent(self, what: str, hint: str) -> NotFound:
         name = self._image.names[0] if self._image.names else self._image.id
         return NotFound(f"store:{name}", f"{what} is not in the store", hint=hint)
+
+
+def transports(store: Store) -> Transports:
+    """Every transport that can be read, this store (`store:NAME`) among them: for `copy_by_name`."""
+    from orlop.image.transport.locate import STORE
+    from orlop.image.transport.open import Transports
+
+    def stored(location: Location, opening: OpenOptions) -> StoreSource:
+        return StoreSource(store, location.rest, opening.cancellation)
+
+    return Transports({STORE: stored})
 
 
 class _Verified:

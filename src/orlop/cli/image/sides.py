@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from orlop.image.settings import ImageSettings
     from orlop.image.transport.locate import Location
     from orlop.image.transport.open import OpenOptions, Transports
-    from orlop.image.transport.source import Source
 
 _TLS = "false: also plain HTTP and unknown certificates"
 
@@ -107,12 +106,6 @@ def credentials(text: str | None) -> Credentials | None:
 
 def transports(context: Context) -> Transports:
     """Every transport, this node's store among them."""
-    from orlop.image.transport import locate
-    from orlop.image.transport.open import Transports
+    from orlop.store.transport import transports
 
-    def stored(location: Location, opening: OpenOptions) -> Source:
-        from orlop.store.transport import StoreSource
-
-        return StoreSource(context.store, location.rest, opening.cancellation)
-
-    return Transports({locate.STORE: stored})
+    return transports(context.store)
