@@ -287,6 +287,12 @@ def test_a_damaged_blob_is_never_handed_out_whole(store: Store) -> None:
     (problem,) = store.check().problems
     assert problem.object == f"blob {image.layers[0].digest}"
     assert NAME in problem.cause
+    assert store.blob_size(Digest(image.layers[0].digest)) is None  # so that a push brings it
+    with store.lease():
+        assert ensure(store, image) == [True]  # and a pull
+    assert read_through(store, image) == [image.layers[0].blob]
+    assert store.check().problems == ()
+    path.write_bytes(damaged)
     store.check(repair=True)
     assert store.check().problems == ()
     assert store.has_image(Digest(image.id))  # the layer is whole: containers go on

@@ -209,6 +209,43 @@ def test_damage_is_named_and_repaired_by_the_next_pull(store: Store, harm: objec
     assert (Path(store.mount_image("ship")) / "etc/motd").read_text() == "hello" * 1000
 
 
+@pytest.mark.parametrize("harm", [_tar, _index, _absent])
+def test_what_check_found_is_repaired_by_a_pull_alone_for_all_images_that_share_it(
+    store: Store, harm: object
+) -> None:
+    assert callable(harm)
+    image_id = put(store, IMAGE, "ship")
+    store.tag(image_id, "localhost/built:latest")
+    harm(Path(store.layout.image_file("1")))
+    for _ in range(2):
+        (problem,) = store.check().problems
+        assert problem.object == f"layer {IMAGE.layers[0].diff_id}"
+        assert not problem.repaired
+    assert len(store.images()) == 1
+    put(store, IMAGE, "ship")
+    assert store.check().problems == ()
+    assert (Path(store.mount_image("localhost/built:latest")) / "etc/motd").read_text() == "hello" * 1000
+    assert read_blob(store) == IMAGE.layers[0].blob
+
+
+def read_blob(store: Store) -> bytes:
+    with store.open_blob(Digest(IMAGE.layers[0].digest)) as blob:
+        buffer = bytearray(blob.size)
+        return bytes(buffer[: blob.readinto(buffer)])
+
+
+def test_damage_that_is_undone_is_no_damage(store: Store) -> None:
+    put(store, IMAGE, "ship")
+    path = Path(store.layout.image_file("1"))
+    before = path.read_bytes()
+    path.write_bytes(before[:-1000] + b"?" * 1000)
+    assert len(store.check().problems) == 1
+    assert not store.has_image(Digest(IMAGE.id))
+    path.write_bytes(before)
+    assert store.check().problems == ()
+    assert store.has_image(Digest(IMAGE.id))
+
+
 def test_a_container_above_an_image_that_is_gone_is_told_the_way_out(store: Store) -> None:
     store.create_rootfs("c", put(store, IMAGE, "ship"))
     os.unlink(store.layout.image_file("1"))

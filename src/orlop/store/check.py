@@ -33,7 +33,7 @@ _REPOSITORIES = (
 
 
 def check(layout: Layout, database: Database, settings: StoreSettings, *, repair: bool) -> CheckReport:
-    """See `Store.check`. Reads every byte of every layer and of every blob.
+    """See `Store.check`. Reads every byte of every layer and of every blob; what is damaged is marked.
 
     Leftovers of interrupted work are counted, not complained about: they are in nobody's way.
     """
@@ -66,27 +66,24 @@ def _check(layout: Layout, database: Database, *, repair: bool) -> CheckReport:
 
 
 def _layers(layout: Layout, database: Database, *, repair: bool) -> Iterator[Problem]:
-    for row in database.query(
-        "SELECT diff_id, name, form FROM diffs WHERE broken = 0 ORDER BY CAST(name AS INTEGER)"
-    ):
+    for row in database.query("SELECT diff_id, name, form, broken FROM diffs ORDER BY CAST(name AS INTEGER)"):
         if row["form"] == "erofs":
             found = image_damage(layout.image_file(row["name"]), row["diff_id"])
         else:
             found = damage(layout.diff(row["name"]), layout.listing(row["name"]))
-        if not found:
+        if not found and not row["broken"]:
             continue
-        same = "SELECT 1 FROM diffs WHERE diff_id = ? AND name = ? AND broken = 0"
-        if not database.query(same, (row["diff_id"], row["name"])):
-            continue  # removed by another process while we looked
+        with database.transaction() as rows:  # the next pull brings a whole one, and keeps the images
+            same = "UPDATE diffs SET broken = ? WHERE diff_id = ? AND name = ?"
+            there = rows.execute(same, (bool(found), row["diff_id"], row["name"])).rowcount
+        if not found or not there:
+            continue  # whole again, or removed by another process while we looked
         more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
         cause = "; ".join(found[:_NAMED]) + more
         cause += blobs.owners(database, images=_IMAGES, repositories=_REPOSITORIES, value=row["diff_id"])
         if repair:
             cause += _give_up(database, row["diff_id"])
         yield Problem(f"layer {row['diff_id']}", cause, repaired=repair)
-    for row in database.query("SELECT diff_id FROM diffs WHERE broken = 1"):
-        if not repair:
-            yield Problem(f"layer {row['diff_id']}", "is broken and waits to be pulled again")
     missing = "parent IS NOT NULL AND parent NOT IN (SELECT chain_id FROM layers)"
     unused = "chain_id NOT IN (SELECT chain_id FROM image_layers)"
     for row in database.query(f"SELECT chain_id FROM layers WHERE {missing} AND NOT {unused}"):  # noqa: S608

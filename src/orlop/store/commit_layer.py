@@ -79,6 +79,11 @@ def commit_layer(
                 _sync(folder, packed, blob)
                 number = _named(layout, database, diff_id, folder)
                 with database.transaction() as rows:
+                    if number:  # the archive is no more that within a layer which `check` found damaged
+                        rows.execute(
+                            "DELETE FROM blobs WHERE layer = (SELECT name FROM diffs WHERE diff_id = ?)",
+                            (diff_id,),
+                        )
                     adopt(layout, rows, diff_id, blob.path, blob.size)
                     if number:
                         _record(rows, diff_id, number, packed, blob.size)

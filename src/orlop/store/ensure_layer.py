@@ -202,6 +202,7 @@ def _commit(
     if blob is not None:
         sync_place(layout, layer.blob)
     with database.transaction() as rows:
+        _moved(rows, layer.diff_id, number, form)
         rows.execute(
             "INSERT INTO diffs (diff_id, name, size, entries, packed, blob, opaque, form)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
@@ -216,12 +217,21 @@ def _commit(
                 done.opaque_root,
                 form,
             ),
-        )  # the conflict: `check` gave the old one up
+        )  # the conflict: `check` found the old one damaged
         ask_for(rows, layer.chain_id, layer.parent, layer.diff_id)
         if blob is not None:
             record(layout, rows, layer.blob, blob.path, blob.size)
         elif within:
             _record_within(rows, layer, number, done.packed)
+
+
+def _moved(rows: sqlite3.Connection, diff_id: Digest, number: str, form: str) -> None:
+    """The archive within the image that `check` found damaged is the one within the new image, if any."""
+    old = "layer = (SELECT name FROM diffs WHERE diff_id = ?)"
+    if form == "erofs":
+        rows.execute(f"UPDATE blobs SET layer = ? WHERE {old}", (number, diff_id))  # noqa: S608
+    else:
+        rows.execute(f"DELETE FROM blobs WHERE {old}", (diff_id,))  # noqa: S608
 
 
 def _placed(layout: Layout, database: Database, folder: str) -> str:

@@ -83,7 +83,8 @@ SCHEMA = (
         SELECT container_id, image_id FROM rootfs UNION SELECT container_id, image_id FROM volumes
     """,
     # Blobs as registries have them. `layer` names the layers/<n> whose tar it is (an uncompressed layer is
-    # stored once); else it is the file blobs/<algorithm>/<hex>. `added` is seconds since the epoch.
+    # stored once); else it is the file blobs/<algorithm>/<hex>. `added` is seconds since the epoch;
+    # -1: `check` found it damaged, and whoever asks for it brings it anew.
     """
     CREATE TABLE blobs (
         digest TEXT PRIMARY KEY,

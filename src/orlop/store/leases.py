@@ -67,7 +67,8 @@ def use(database: Database, image_id: str) -> bool:
             (now, image_id),
         )
         rows.execute(
-            "UPDATE blobs SET added = ? WHERE digest IN (SELECT digest FROM image_blobs WHERE image_id = ?)",
+            "UPDATE blobs SET added = ? WHERE added >= 0"
+            " AND digest IN (SELECT digest FROM image_blobs WHERE image_id = ?)",
             (now, image_id),
         )
     return True

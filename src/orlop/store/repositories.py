@@ -127,7 +127,7 @@ class Repositories:
         """
         rows = self._database.query(
             "SELECT size, linked FROM repository_blobs JOIN blobs USING (digest)"
-            " WHERE repository = ? AND digest = ?",
+            " WHERE repository = ? AND digest = ? AND added >= 0",
             (repository, digest),
         )
         if not rows:
@@ -161,8 +161,8 @@ class Repositories:
         """Link a blob that one of `sources` links already; whether one does."""
         with self._database.transaction() as rows:
             for source in sources:
-                there = "SELECT 1 FROM repository_blobs JOIN blobs USING (digest)"
-                if rows.execute(f"{there} WHERE repository = ? AND digest = ?", (source, digest)).fetchone():
+                there = "SELECT 1 FROM repository_blobs JOIN blobs USING (digest) WHERE added >= 0"
+                if rows.execute(f"{there} AND repository = ? AND digest = ?", (source, digest)).fetchone():
                     _link(rows, repository, digest)
                     return True
         return False
@@ -396,7 +396,8 @@ def _check(rows: sqlite3.Connection, repository: str, tags: Sequence[str], condi
 
 
 def _missing(rows: sqlite3.Connection, repository: str, manifest: HeldManifest) -> list[str]:
-    there = f"{_LINKED} AND EXISTS (SELECT 1 FROM blobs WHERE blobs.digest = repository_blobs.digest)"  # noqa: S608
+    whole = "SELECT 1 FROM blobs b WHERE b.digest = repository_blobs.digest AND b.added >= 0"
+    there = f"{_LINKED} AND EXISTS ({whole})"
     missing = [
         digest
         for digest in dict.fromkeys(manifest.blobs)

@@ -36,5 +36,7 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
     from orlop.kit.errors import Corrupt
 
     left = sum(not problem.repaired for problem in report.problems)
-    hint = "pull the images again" if arguments.repair else "repair it with: orlop store check --repair"
+    hint = "pull the images again"
+    if not arguments.repair:
+        hint = "repair it with: orlop store check --repair, or pull the images again, which keeps them"
     raise Corrupt(f"store {context.node.root}", f"{left} problems are left", hint=hint)

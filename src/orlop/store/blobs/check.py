@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Iterator
 
 from orlop.image.digest import Digest
@@ -31,9 +32,14 @@ def problems(layout: Layout, database: Database, *, repair: bool) -> Iterator[Pr
     for row in database.query(f"SELECT digest, added FROM blobs WHERE {own} ORDER BY added, digest"):  # noqa: S608
         digest = row["digest"]
         cause = _damage(layout, database, digest)
-        same = "SELECT 1 FROM blobs WHERE digest = ? AND added = ?"
-        if not cause or not database.query(same, (digest, row["added"])):
-            continue  # whole, or removed by another process while we looked
+        if not cause and row["added"] >= 0:
+            continue
+        with database.transaction() as rows:  # the next pull or push brings a whole one
+            same = "UPDATE blobs SET added = ? WHERE digest = ? AND added = ?"
+            mark = -1.0 if cause else time.time()
+            there = rows.execute(same, (mark, digest, row["added"])).rowcount
+        if not cause or not there:
+            continue  # whole again, or asked for or removed by another process while we looked
         cause += owners(database, images=_IMAGES, repositories=_REPOSITORIES, value=digest)
         if repair:
             _forget(layout, database, digest)
@@ -74,10 +80,11 @@ def owners(database: Database, *, images: str, repositories: str, value: str) ->
     name = "COALESCE((SELECT MIN(name) FROM names n WHERE n.image_id = found.image_id), found.image_id)"
     said = ""
     for kind, query in (
-        ("image", f"SELECT DISTINCT {name} FROM ({images}) found ORDER BY 1"),  # noqa: S608
-        ("repository", f"SELECT DISTINCT repository FROM ({repositories}) ORDER BY 1"),  # noqa: S608
+        ("image", f"SELECT DISTINCT {name} FROM ({images}) found"),  # noqa: S608
+        ("repository", f"SELECT DISTINCT repository FROM ({repositories})"),  # noqa: S608
     ):
         names = [row[0] for row in database.query(query, (value,))]
+        names.sort(key=lambda name: (name.startswith("sha256:"), name))  # steps of builds have no name
         if names:
             more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
             said += f"; of {kind} {', '.join(names[:_NAMED])}{more}"

@@ -38,8 +38,8 @@ class BlobFile:
 
 
 def blob_size(database: Database, digest: str) -> int | None:
-    """Bytes; None where it is not in the store."""
-    rows = database.query("SELECT size FROM blobs WHERE digest = ?", (digest,))
+    """Bytes; None where it is not in the store, whole."""
+    rows = database.query("SELECT size FROM blobs WHERE digest = ? AND added >= 0", (digest,))
     return int(rows[0]["size"]) if rows else None
 
 

@@ -73,9 +73,10 @@ def is_there(layout: Layout, database: Database, digest: str, size: int) -> bool
 
 
 def ask_for(rows: sqlite3.Connection, digest: str) -> str | None:
-    """Somebody counts on the blob now: the layer that it lies within, or ""; None where it is not there."""
+    """Somebody counts on the blob now: the layer that it lies within, or ""; None where it is not there, or
+    `check` found it damaged."""
     found = rows.execute(
-        "UPDATE blobs SET added = ? WHERE digest = ? RETURNING layer", (time.time(), digest)
+        "UPDATE blobs SET added = ? WHERE digest = ? AND added >= 0 RETURNING layer", (time.time(), digest)
     ).fetchall()
     return str(found[0][0]) if found else None
 
