@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import pty
+import shutil
 import signal
 import stat
 import subprocess
@@ -178,6 +179,47 @@ def test_logging_in_and_out(here: Path) -> None:
         assert orlop("image", "copy", *both, *split, source, f"{target}2", code=5).returncode == 5
         assert orlop("logout", guarded.address, code=3).returncode == 3
         orlop("logout", "--all")
+
+
+def test_certificates_are_taken_from_a_folder_that_is_named(here: Path) -> None:
+    with registry(tls=True, users={"ada": "secret"}) as guarded:
+        assert guarded.authority is not None
+        folder = here / "certs"
+        folder.mkdir()
+        shutil.copy(guarded.authority.file, folder / "ca.crt")
+        push(guarded, "small:1", INDEX)
+        name, told = guarded.reference("small:1"), f"--cert-dir={folder}"
+        orlop("image", "list-tags", name, code=6)
+        orlop("image", "list-tags", name, f"--cert-dir={here}/nowhere", code=2)
+        orlop("login", "-u", "ada", "--password-stdin", guarded.address, stdin=b"secret", code=6)
+        orlop("login", "-u", "ada", "--password-stdin", guarded.address, told, stdin=b"secret")
+        assert orlop("image", "list-tags", name, told).stdout == "1\n"
+        assert answer("image", "inspect", f"docker://{name}", told)[0]["digest"] == INDEX.members[0].digest
+        assert orlop("pull", name, told).stdout.strip() == image().id
+        to = guarded.reference("small:2")
+        assert orlop("push", name, to, told).stdout.strip() == INDEX.members[0].digest
+        orlop("image", "copy", f"docker://{name}", f"dir:{here}/d", f"--src-cert-dir={folder}")
+        orlop("image", "copy", f"dir:{here}/d", f"docker://{to}", f"--src-cert-dir={folder}", code=6)
+        orlop("image", "copy", f"dir:{here}/d", f"docker://{to}", f"--dest-cert-dir={folder}")
+        orlop("image", "delete", f"docker://{to}", told)
+
+
+def test_each_name_of_an_image_lists_and_pushes_its_own_digest(here: Path, served: Registry) -> None:
+    """The same config, packed otherwise: one image, two manifests."""
+    other, again = served.reference("names:zstd"), served.reference("names:again")
+    orlop(
+        "image", "copy", "--compress", "zstd", f"docker://{served.reference('small:1')}", f"docker://{other}"
+    )
+    names = (served.reference("small:1"), other)
+    digests = [sha(printed("image", "inspect", "--raw", f"docker://{other}")), INDEX.members[0].digest]
+    orlop("pull", *names)
+    assert len(answer("images")) == 1
+    listed = {row.split()[0]: row.split()[1] for row in orlop("images", "--digests").stdout.splitlines()[1:]}
+    assert listed == dict(zip(names, reversed(digests), strict=True))
+    for name in names:
+        assert orlop("push", "--preserve-digests", name, again).stdout.strip() == listed[name]
+        assert sha(printed("image", "inspect", "--raw", name)) == listed[name]
+        assert answer("image", "inspect", name)[0]["digest"] == listed[name]
 
 
 def test_a_terminal_is_asked_for_user_and_password(here: Path) -> None:

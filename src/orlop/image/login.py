@@ -49,9 +49,9 @@ def login(key: str, credentials: auth.Credentials, options: OpenOptions) -> str:
     Returns where: a file, or a helper's program. Raises Denied, Unavailable, InvalidInput (a malformed file).
     """
     reference = of_registry(key.partition("/")[0])
-    insecure = endpoints(reference, options)[-1].insecure
+    known = endpoints(reference, options)[-1]
     place = Repository(
-        Endpoint(reference, insecure),
+        Endpoint(reference, known.insecure, certificates=known.certificates),
         options.settings,
         options.cancellation,
         lambda _: credentials,

@@ -48,6 +48,7 @@ class _Options:
     credentials: Credentials | None
     auth_file: str
     tls_verify: bool | None
+    certificates: str
     progress: Progress
     registries: RegistriesConf
 
@@ -61,6 +62,7 @@ async def pull(
     credentials: Credentials | None = None,
     auth_file: str = "",
     tls_verify: bool | None = None,
+    certificates: str = "",
     progress: Progress = _QUIET,
     policy: str = "always",
     registries: RegistriesConf | None = None,
@@ -68,7 +70,8 @@ async def pull(
     """Bring the image `name` into `sink`.
 
     `platform` is os/architecture[/variant], by default this machine's. `credentials` (for the registry, not
-    its mirrors) and `tls_verify` outrank auth.json and registries.conf. `policy`: "always" asks the registry;
+    its mirrors) and `tls_verify` outrank auth.json and registries.conf, `certificates` (a folder as of
+    containers-certs.d(5), for the registry itself) those of its host. `policy`: "always" asks the registry;
     "missing" does only where the sink has no such name; "newer" is content with the sink's where the registry
     has no other one or does not answer; "never" only looks. `registries` is read from the files where it is
     None. Raises OrlopErrors, of which Unavailable may pass.
@@ -83,7 +86,9 @@ async def pull(
         return there
     if policy == "never":
         raise NotFound(name, "is not on this machine", hint="pull it, or allow pulling by another policy")
-    options = _Options(settings, wanted, bool(platform), credentials, auth_file, tls_verify, progress, conf)
+    options = _Options(
+        settings, wanted, bool(platform), credentials, auth_file, tls_verify, certificates, progress, conf
+    )
     try:
         return await _first(name, references, sink, options, there if policy == "newer" else None)
     except (Unavailable, Denied, NotFound) as error:
@@ -212,7 +217,7 @@ async def _fetched(
 
 def _endpoint(place: Place, options: _Options) -> Endpoint:
     insecure = place.insecure if options.tls_verify is None else not options.tls_verify
-    return Endpoint(place.reference, insecure, place.mirror)
+    return Endpoint(place.reference, insecure, place.mirror, "" if place.mirror else options.certificates)
 
 
 def _credentials_for(options: _Options) -> Callable[[Endpoint], Credentials | None]:

@@ -60,7 +60,7 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
     rows = [
         (
             familiar(name) if name else "<none>",
-            *((image.digest,) if arguments.digests else ()),
+            *((_digest(context, image, name),) if arguments.digests else ()),
             identity(image.id),
             shown_time(image.created),
             size(image.size),
@@ -71,6 +71,12 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
     digests = ("DIGEST",) if arguments.digests else ()
     table(("NAME", *digests, "IMAGE ID", "CREATED", "SIZE"), sorted(rows))
     return 0
+
+
+def _digest(context: Context, image: StoredImage, name: str) -> str:
+    """One image may have come by another manifest under each of its names."""
+    found = context.store.named(name) if name else None
+    return found[1] if found else image.digest
 
 
 def as_json(image: StoredImage) -> dict[str, object]:

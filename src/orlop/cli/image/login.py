@@ -25,12 +25,15 @@ _LONGEST = 64 * 1024  # bytes of a password
 
 
 def add_arguments(parser: Parser) -> None:
+    from orlop.cli.image.sides import CERTIFICATES
+
     add = parser.add_argument
     add("registry", metavar="REGISTRY", help="HOST[:PORT][/NAMESPACE]; docker.io for Docker Hub")
     add("-u", "--username", metavar="USER", help="who logs in")
     add("--password-stdin", action="store_true", help="read the password (or token) from standard input")
     add("--authfile", metavar="FILE", default="", help="instead of the usual place (REGISTRY_AUTH_FILE)")
     add("--tls-verify", choices=("true", "false"), help="false: also plain HTTP and unknown certificates")
+    add("--cert-dir", metavar="DIR", default="", help=CERTIFICATES)
 
 
 def run(context: Context, arguments: argparse.Namespace) -> int:
@@ -44,6 +47,7 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
         settings=context.config.section("image", ImageSettings),
         auth_file=arguments.authfile,
         tls_verify=None if verify is None else verify == "true",
+        certificates=arguments.cert_dir,
     )
     credentials = _asked(arguments)
     where = login(key, credentials, options)

@@ -26,6 +26,8 @@ JSON = """a list of objects: `id`, `digest`, `name`, `fetched_layers`, `bytes`."
 
 
 def add_arguments(parser: Parser) -> None:
+    from orlop.cli.image.sides import CERTIFICATES
+
     add = parser.add_argument
     add("names", metavar="IMAGE", nargs="+", help="[REGISTRY/]REPOSITORY[:TAG][@DIGEST]")
     add("-q", "--quiet", action="store_true", help="no progress")
@@ -45,6 +47,7 @@ def add_arguments(parser: Parser) -> None:
     add("--creds", metavar="USER:PASSWORD", help="instead of those in auth.json")
     add("--authfile", metavar="FILE", default="", help="instead of the usual places (REGISTRY_AUTH_FILE)")
     add("--tls-verify", choices=("true", "false"), help="false: also plain HTTP and unknown certificates")
+    add("--cert-dir", metavar="DIR", default="", help=CERTIFICATES)
 
 
 def run(context: Context, arguments: argparse.Namespace) -> int:
@@ -59,6 +62,7 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
             credentials=arguments.creds,
             auth_file=arguments.authfile,
             tls_verify=None if arguments.tls_verify is None else arguments.tls_verify == "true",
+            certificates=arguments.cert_dir,
             signature_policy=arguments.signature_policy,
             quiet=arguments.quiet,
         )
@@ -81,6 +85,7 @@ def pull(
     credentials: str | None = None,
     auth_file: str = "",
     tls_verify: bool | None = None,
+    certificates: str = "",
     signature_policy: str = "",
     quiet: bool = False,
 ) -> Pulled:
@@ -104,6 +109,7 @@ def pull(
                 credentials=_credentials(credentials),
                 auth_file=auth_file,
                 tls_verify=tls_verify,
+                certificates=certificates,
                 progress=progress,
                 policy=policy,
             )

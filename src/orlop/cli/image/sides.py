@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from orlop.image.transport.open import OpenOptions, Transports
 
 _TLS = "false: also plain HTTP and unknown certificates"
+CERTIFICATES = "*.crt, *.cert and *.key instead of those in certs.d"
 
 
 def add_one_side(parser: Parser) -> None:
@@ -24,6 +25,7 @@ def add_one_side(parser: Parser) -> None:
     add("--creds", metavar="USER:PASSWORD", help="instead of those in auth.json")
     add("--authfile", metavar="FILE", default="", help="instead of the usual places (REGISTRY_AUTH_FILE)")
     add("--tls-verify", choices=("true", "false"), help=_TLS)
+    add("--cert-dir", metavar="DIR", help=CERTIFICATES)
     add("--retry-times", metavar="N", type=int, help="attempts after a request that failed in passing")
 
 
@@ -35,6 +37,7 @@ def add_two_sides(parser: Parser) -> None:
         add(f"--{side}-creds", metavar="USER:PASSWORD", help=f"--creds of the {name}")
         add(f"--{side}-authfile", metavar="FILE", default="", help=f"--authfile of the {name}")
         add(f"--{side}-tls-verify", choices=("true", "false"), help=f"--tls-verify of the {name}")
+        add(f"--{side}-cert-dir", metavar="DIR", help=f"--cert-dir of the {name}")
 
 
 def add_policy(parser: Parser) -> None:
@@ -89,6 +92,7 @@ def options(context: Context, arguments: argparse.Namespace, side: str = "") -> 
         credentials=credentials(said("creds")),
         auth_file=said("authfile") or "",
         tls_verify=None if verify is None else verify == "true",
+        certificates=said("cert_dir") or "",
     )
 
 

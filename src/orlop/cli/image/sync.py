@@ -52,18 +52,14 @@ def add_arguments(parser: Parser) -> None:
     add("-q", "--quiet", action="store_true", help="no progress, no line for each image")
     add_policy(parser)
     add_two_sides(parser)
-    for side, name in (("src", "source"), ("dest", "destination")):
-        add(f"--{side}-cert-dir", metavar="DIR", default="", help=f"*.crt, *.cert and *.key for the {name}")
 
 
 def run(context: Context, arguments: argparse.Namespace) -> int:
-    from dataclasses import replace
-
     from orlop.cli.image.sides import options
     from orlop.image.sync import plan
     from orlop.image.sync.run import FAILED, planned
 
-    reading = replace(options(context, arguments, "src"), certificates=arguments.src_cert_dir)
+    reading = options(context, arguments, "src")
     found = plan.images(_named(arguments.src, arguments.source), reading)
     tasks = plan.tasks(
         found,
@@ -92,7 +88,6 @@ def run(context: Context, arguments: argparse.Namespace) -> int:
 
 def _copy(context: Context, arguments: argparse.Namespace, tasks: list[Task], tell: object) -> None:
     from collections.abc import Callable
-    from dataclasses import replace
     from typing import cast
 
     from orlop.cli.image.copy import copy_options
@@ -100,7 +95,7 @@ def _copy(context: Context, arguments: argparse.Namespace, tasks: list[Task], te
     from orlop.cli.progress import shown
     from orlop.image.sync.run import Sync, Synced
 
-    writing = replace(options(context, arguments, "dest"), certificates=arguments.dest_cert_dir)
+    writing = options(context, arguments, "dest")
     asked = copy_options(arguments, writing)
     with shown(quiet=arguments.quiet) as progress:
         sync = Sync(
