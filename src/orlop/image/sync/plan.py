@@ -166,7 +166,7 @@ def _of_folder(path: str, options: OpenOptions) -> Iterator[Found]:
             below.clear()
             inner = os.path.relpath(folder, path)
             name = os.path.basename(os.path.abspath(path)) if inner == "." else inner
-            yield Found(Location(locate.DIR, folder), name, options)
+            yield Found(Location(locate.DIR, folder), name, options, exact=_is_by_digest(name))
 
 
 def _of_layout(location: Location, options: OpenOptions) -> Iterator[Found]:
@@ -182,7 +182,13 @@ def _of_layout(location: Location, options: OpenOptions) -> Iterator[Found]:
         names = (location.reference,)
     for name in names:
         if not is_attachment_name(name):
-            yield Found(Location(locate.OCI, f"{location.path}:{name}"), name, options)
+            place = Location(locate.OCI, f"{location.path}:{name}")
+            yield Found(place, name, options, exact=_is_by_digest(name))
+
+
+def _is_by_digest(name: str) -> bool:
+    """As a sync names what came by its digest: `app@sha256:...`."""
+    return "@" in posixpath.basename(name)
 
 
 def _target(place: Location, name: str, *, scoped: bool, suffix: str) -> Location:
