@@ -193,6 +193,9 @@ def test_certificates_are_taken_from_a_folder_that_is_named(here: Path) -> None:
         orlop("image", "list-tags", name, f"--cert-dir={here}/nowhere", code=2)
         orlop("login", "-u", "ada", "--password-stdin", guarded.address, stdin=b"secret", code=6)
         orlop("login", "-u", "ada", "--password-stdin", guarded.address, told, stdin=b"secret")
+        orlop("login", "-u", "ada", "-p", "wrong", guarded.address, told, code=5)
+        orlop("login", "-u", "ada", "-p", "secret", "--password-stdin", guarded.address, told, code=2)
+        orlop("login", "-u", "ada", "-p", "secret", guarded.address, told)
         assert orlop("image", "list-tags", name, told).stdout == "1\n"
         assert answer("image", "inspect", f"docker://{name}", told)[0]["digest"] == INDEX.members[0].digest
         assert orlop("pull", name, told).stdout.strip() == image().id

@@ -30,6 +30,7 @@ def add_arguments(parser: Parser) -> None:
     add = parser.add_argument
     add("registry", metavar="REGISTRY", help="HOST[:PORT][/NAMESPACE]; docker.io for Docker Hub")
     add("-u", "--username", metavar="USER", help="who logs in")
+    add("-p", "--password", metavar="TEXT", help="others can see it among the processes: better from stdin")
     add("--password-stdin", action="store_true", help="read the password (or token) from standard input")
     add("--authfile", metavar="FILE", default="", help="instead of the usual place (REGISTRY_AUTH_FILE)")
     add("--tls-verify", choices=("true", "false"), help="false: also plain HTTP and unknown certificates")
@@ -63,7 +64,10 @@ def _asked(arguments: argparse.Namespace) -> Credentials:
     from orlop.kit.errors import InvalidInput
 
     user = arguments.username
-    if not sys.stdin.isatty() and not (user and arguments.password_stdin):
+    if arguments.password is not None and arguments.password_stdin:
+        raise InvalidInput("--password", "contradicts --password-stdin", hint="give one of the two")
+    given = arguments.password_stdin or arguments.password is not None
+    if not sys.stdin.isatty() and not (user and given):
         raise InvalidInput(
             "orlop image login",
             "there is no terminal to ask on",
@@ -72,7 +76,9 @@ def _asked(arguments: argparse.Namespace) -> Credentials:
     if not user:
         print("Username: ", end="", file=sys.stderr, flush=True)
         user = sys.stdin.readline().strip()
-    if arguments.password_stdin:
+    if arguments.password is not None:
+        password = arguments.password
+    elif arguments.password_stdin:
         password = sys.stdin.buffer.read(_LONGEST).decode(errors="replace").rstrip("\r\n")
     else:
         import getpass
