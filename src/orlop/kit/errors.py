@@ -36,9 +36,9 @@ class OrlopError(Exception):
         return f"{self.subject}: {self.cause}"
 
     def as_json(self) -> dict[str, str]:
-        """The form that `--output json` prints on standard error."""
+        """The form that `--output json` prints on standard error: of the kinds in docs/exit-codes.md."""
         return {
-            "error": type(self).__name__,
+            "error": next(kind.__name__ for kind in type(self).__mro__ if kind.__module__ == __name__),
             "subject": self.subject,
             "cause": self.cause,
             "hint": self.hint,
