@@ -59,6 +59,14 @@ def test_what_was_saved_is_loaded(here: Path, kind: str) -> None:
     assert os.listdir(here / "ORLOP_ROOT" / "tmp") == []
 
 
+def test_an_image_of_several_names_is_saved_by_the_one_that_was_given(here: Path) -> None:
+    orlop("tag", "ship:1", "aboard:1")
+    orlop("tag", "ship:1", "zebra")
+    for given, name in (("ship:1", NAME), ("zebra", "docker.io/library/zebra:latest")):
+        orlop("save", given, "-o", "one.tar")
+        assert orlop("image", "list-tags", "docker-archive:one.tar").stdout.split() == [name]
+
+
 def test_through_pipes_with_another_name(here: Path) -> None:
     saved = subprocess.run([ORLOP, "image", "save", "ship:1"], check=True, stdout=subprocess.PIPE).stdout
     done = orlop("image", "load", "--name", "boat:2", stdin=saved)

@@ -81,15 +81,27 @@ def _save(context: Context, arguments: argparse.Namespace, path: str) -> Copied:
     from orlop.image.transport.locate import STORE, Location
 
     source = Location(STORE, arguments.image)
-    image = context.store.image(arguments.image)
-    name = f":{image.names[0]}" if image.names else ""
+    name = _name(context, arguments.image)
     settings = context.config.section("image", ImageSettings)
     with shown(quiet=arguments.quiet) as progress:
         return copy_by_name(
             source,
-            Location(arguments.format, f"{path}{name}"),
+            Location(arguments.format, f"{path}:{name}" if name else path),
             CopyOptions(parallel=settings.parallel_blobs, remove_signatures=True),
             transports=transports(context),
             gate=gate_of(context, source, settings),
             progress=progress,
         )
+
+
+def _name(context: Context, asked: str) -> str:
+    """Of the image's names the one that was asked for; "" where it has none."""
+    from orlop.image.reference import Reference
+    from orlop.kit.errors import InvalidInput
+
+    names = context.store.image(asked).names
+    for text in (asked, f"localhost/{asked}"):
+        with contextlib.suppress(InvalidInput):
+            if (meant := Reference.parse(text).canonical) in names:
+                return meant
+    return next(iter(names), "")
