@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from orlop.image.digest import Digest
+from orlop.image.signature.model import PAYLOAD, Attached, unpacked
 from orlop.image.transport.locate import parse
 from orlop.image.transport.open import Transports
 from orlop.kit.errors import Conflict
@@ -145,3 +146,37 @@ def test_simple_signatures_are_carried_or_refused_never_lost(
     copied(f"dir:{folder}", f"dir:{tmp_path}/third", compression="zstd", remove_signatures=True)
     assert not (tmp_path / "third" / "signature-1").exists()
     copied(f"dir:{folder}", f"docker://{target.reference('simple:1')}", remove_signatures=True)
+
+
+def test_cosigns_signatures_lie_beside_the_image_in_a_folder_and_are_attached_again_behind_it(
+    source: Registry, target: Registry, tmp_path: Path
+) -> None:
+    made = image()
+    name = push(source, "beside:1", made)
+    tag = f"{made.digest.replace(':', '-')}.sig"
+    payload = b"who signs what"
+    described = {"dev.cosignproject.cosign/signature": "MEUC"}
+    pusher = Pusher(source)
+    layer = descriptor(PAYLOAD, payload) | {"annotations": described}
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": descriptor("application/vnd.oci.image.config.v1+json", b"{}"),
+        "layers": [layer],
+    }
+    for blob in (b"{}", payload):
+        pusher.put_blob("beside", blob)
+    pusher.put_manifest("beside", tag, json.dumps(manifest).encode(), OCI_MANIFEST)
+
+    copied(f"docker://{name}", f"dir:{tmp_path}/dir", signatures=True)
+    kept = unpacked((tmp_path / "dir" / "signature-1").read_bytes())
+    assert kept == Attached(payload, described)
+    copied(f"dir:{tmp_path}/dir", f"docker://{target.reference('back:1')}")
+    back = raw_json(f"docker://{target.address}/back:{tag}")
+    assert back["layers"] == [layer]
+
+    with pytest.raises(Conflict, match="holds no signatures|conversion changes"):
+        copied(f"docker://{name}", f"docker-archive:{tmp_path}/archive:a:1", signatures=True)
+    push(source, f"beside:{made.digest.replace(':', '-')}.att", image(b"an attestation"))
+    with pytest.raises(Conflict, match=r"\.att"):
+        copied(f"docker://{name}", f"dir:{tmp_path}/other", signatures=True)

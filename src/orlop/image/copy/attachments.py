@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from orlop.image.copy.tree import Node, Reading
 from orlop.image.digest import Digest
-from orlop.image.manifest import Index, parse
+from orlop.image.manifest import Index, Manifest, parse
 from orlop.image.transport.source import Source
 from orlop.kit import limits
-from orlop.kit.errors import LimitExceeded
+from orlop.kit.errors import Conflict, LimitExceeded
 
 _SUFFIXES = (".sig", ".att", ".sbom")
 
@@ -45,6 +45,35 @@ def attachments(source: Source, reading: Reading, tops: list[Digest], subject: s
         subject,
         f"has attachments of attachments, more than {limits.ATTACHMENT_DEPTH} deep",
         hint="copy it without --signatures",
+    )
+
+
+def as_signatures(
+    source: Source, digests: list[Digest], found: list[Attachment], subject: str, target: str
+) -> dict[Digest, tuple[bytes, ...]]:
+    """What is attached, as signatures beside each of the manifests. Raises Conflict for anything else."""
+    from orlop.image.signature.collect import Collector, Wanted
+    from orlop.image.signature.model import packed
+
+    collector = Collector(source, None, Wanted(simple=False))
+    kept = {digest: tuple(map(packed, collector.of(digest))) for digest in digests}
+    for each in found:
+        if collector.passed or not _is_signature(each):
+            raise Conflict(
+                target,
+                f"holds no {', '.join(collector.passed) or each.tag or each.node.raw.digest} of {subject}",
+                hint="copy it without --signatures, or to oci:",
+            )
+    return {digest: signatures for digest, signatures in kept.items() if signatures}
+
+
+def _is_signature(attachment: Attachment) -> bool:
+    from orlop.image.signature.model import PAYLOAD
+
+    parsed = attachment.node.parsed
+    return isinstance(parsed, Manifest) and all(
+        layer.media_type == PAYLOAD or layer.media_type.startswith("application/vnd.dev.sigstore.bundle")
+        for layer in parsed.layers
     )
 
 

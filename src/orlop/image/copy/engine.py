@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from orlop.image.copy.attachments import Attachment, attachments
+from orlop.image.copy.attachments import Attachment, as_signatures, attachments
 from orlop.image.copy.blobs import Blobs, Job
 from orlop.image.copy.convert import (
     Conversion,
@@ -102,6 +102,11 @@ class _Copy:
         self._decide(nodes)
         signatures = self._signatures(nodes)
         attached = self._attached(reading, nodes)
+        if attached and not self._destination.abilities.attachments:
+            digests = [node.raw.digest for node in nodes]
+            kept = as_signatures(self._source, digests, attached, self._subject, self._target)
+            signatures |= {digest: (*signatures.get(digest, ()), *more) for digest, more in kept.items()}
+            attached = []
         self._blobs.move(self._jobs(nodes))
         self._blobs.move(job for each in attached for job in self._jobs(each.node.walk()))
         for node in nodes:
@@ -193,7 +198,14 @@ class _Copy:
                 "what is attached to it names digests that the conversion changes",
                 hint="copy it without --signatures, or without a conversion",
             )
-        allowed = self._destination.abilities.media_types
+        abilities = self._destination.abilities
+        if found and not (abilities.attachments or abilities.signatures):
+            raise Conflict(
+                self._subject,
+                f"is signed, and {self._target} holds no signatures",
+                hint="copy it without --signatures",
+            )
+        allowed = abilities.media_types
         for each in found:
             for node in each.node.walk():
                 self._conversions.setdefault(

@@ -23,12 +23,15 @@ class Abilities:
     """What a destination can hold; the copy engine converts to it or says that it cannot.
 
     `media_types`: of manifests and indexes; empty means any. `compressions`: of layers, "" is none.
+    `attachments`: what is found by cosign's tags or as a referrer; without, but with `signatures`, cosign's
+    signatures come by `put_signatures`.
     """
 
     media_types: tuple[str, ...] = ()
     compressions: tuple[str, ...] = ("gzip", "zstd", "")
     indexes: bool = True
     signatures: bool = True
+    attachments: bool = True
 
 
 class TryAgain(Unavailable):

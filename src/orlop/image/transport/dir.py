@@ -126,7 +126,7 @@ class DirDestination:
 
     @property
     def abilities(self) -> Abilities:
-        return Abilities()
+        return Abilities(attachments=False)
 
     def has_blob(self, blob: Descriptor) -> bool:
         self._turn.check()

@@ -232,6 +232,7 @@ class DockerArchiveDestination:
             compressions=("",),
             indexes=False,
             signatures=False,
+            attachments=False,
         )
 
     def has_blob(self, blob: Descriptor) -> bool:
