@@ -115,7 +115,8 @@ class Stand:
         found += [f"network {name}" for name in _listed(node.in_root("network", "attachments"))]
         found += [f"rootfs {name}" for name in _listed(node.in_root("rootfs"))]
         found += [line for pid, line in processes(node) if pid != self.running.pid]
-        found += [path for path in mounts_below(node) if path != node.in_state("namespaces")]
+        kept = (node.in_state("namespaces"), node.in_state("layers"))  # which the node keeps for the next pod
+        found += [path for path in mounts_below(node) if not path.startswith(kept)]
         for name, tables in (("pods.db", ("sandboxes", "containers")), ("store.db", ("rootfs", "volumes"))):
             with contextlib.closing(sqlite3.connect(node.in_root(name))) as database:
                 for table in tables:

@@ -81,7 +81,8 @@ def _claim(folder: str) -> tuple[str, int]:
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except FileNotFoundError:
-            os.makedirs(folder, mode=0o700, exist_ok=True)
+            files.make_folder(os.path.dirname(folder))  # closed, as the whole of it is
+            files.make_folder(folder)
             continue
         # Somebody may come between open and flock and take it for a dead one's: then make another.
         with contextlib.suppress(BlockingIOError):

@@ -70,6 +70,7 @@ class FileWriter:
             os.setxattr(folder, OPAQUE_XATTR, b"y")
         if path[:-1] in self._giving:
             self._giving.add(path)
+        self._times[path] = 0  # nobody gave it one: the same for everybody
         self.listing.add(path, Record.of(os.fstat(folder), self._marks(path)))
 
     def _marks(self, path: Path) -> tuple[tuple[str, bytes], ...]:
