@@ -25,15 +25,17 @@ def hold(
     shared: bool = False,
     timeout: float = limits.LOCK_TIMEOUT,
     tick: Callable[[], None] | None = None,
+    anew: bool = True,
 ) -> Iterator[int]:
     """Hold the lock `path` (made, with its folder, if absent) for the `with` block. It may be a folder.
 
     Yields its descriptor: a child that inherits it keeps the lock for as long as the child lives.
 
     `tick` is called between attempts and may raise to give up, as a cancelled task does.
-    Raises TimedOut after `timeout` seconds.
+    A file that was removed while it was waited for is made anew; without `anew` it is held as it is, and the
+    caller looks. Raises TimedOut after `timeout` seconds.
     """
-    descriptor = _acquire(path, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, timeout, tick)
+    descriptor = _acquire(path, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, timeout, tick, anew=anew)
     try:
         yield descriptor
     finally:
@@ -58,12 +60,12 @@ def remove(path: str) -> None:
                 os.unlink(path)
 
 
-def _acquire(path: str, kind: int, timeout: float, tick: Callable[[], None] | None) -> int:
+def _acquire(path: str, kind: int, timeout: float, tick: Callable[[], None] | None, *, anew: bool) -> int:
     descriptor = _open(path)
     deadline = time.monotonic() + timeout
     pause = _POLL_FIRST
     try:
-        while not (held := _try(descriptor, kind)) or _removed(descriptor):
+        while not (held := _try(descriptor, kind)) or (anew and _removed(descriptor)):
             if held:
                 os.close(descriptor)
                 descriptor = _open(path)

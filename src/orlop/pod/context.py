@@ -155,7 +155,7 @@ class Pods:
         path = self.claim_path(identifier)
         while True:
             known = os.path.exists(path)
-            with locks.hold(path) as descriptor:
+            with locks.hold(path, anew=False) as descriptor:
                 if not _is_at(descriptor, path):  # it was removed while we waited for it
                     continue
                 try:
