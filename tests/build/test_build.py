@@ -129,6 +129,15 @@ def test_a_base_that_cannot_be_had_says_where_it_is_named(bench: Bench) -> None:
     assert caught.value.subject.startswith("Containerfile:2: ")
 
 
+@pytest.mark.parametrize(
+    ("name", "cause"),
+    [("5", "no stage 5 before"), ("late", "stage late is not before"), ("own", "not before")],
+)
+def test_a_stage_that_is_not_before_is_no_source(bench: Bench, name: str, cause: str) -> None:
+    with pytest.raises(OrlopError, match=cause):
+        bench.make(f"FROM busybox AS own\nCOPY --from={name} /a /\nFROM own AS late\n", target="own")
+
+
 def test_a_failure_ends_the_other_stages(bench: Bench) -> None:
     with pytest.raises(StepFailed) as caught:
         bench.make(

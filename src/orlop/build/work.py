@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 from orlop.build.containerfile import model
 from orlop.build.context.tree import Tree
+from orlop.build.errors import wrong
+from orlop.image.policy.errors import PolicyRefused
+from orlop.kit.errors import Denied, NotFound, Unavailable
 
 TYPE_CHECKING = False  # as typing's, without importing typing
 if TYPE_CHECKING:
@@ -53,5 +56,13 @@ def origin(build: Build, stage: model.Stage, name: str, place: model.Place) -> O
         return Origin(build, f"context {name}", tree=named)
     if name == "scratch":
         return Origin(build, "scratch", key="empty")
-    image_id = build.image_of(build.meant(name), build.platform, place)
+    if name.isascii() and name.isdigit():
+        raise wrong(place, f"there is no stage {name} before this one", "stages are counted from 0")
+    try:
+        image_id = build.image_of(build.meant(name), build.platform, place)
+    except (NotFound, Unavailable, Denied) as error:
+        if build.parsed.stage(name) is None or isinstance(error, PolicyRefused):
+            raise
+        cause = f"stage {name} is not before this one, and there is no image {name}: {error}"
+        raise wrong(place, cause, "put that stage first") from error
     return Origin(build, f"image {name}", key=image_id, image_id=image_id)
