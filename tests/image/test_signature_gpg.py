@@ -255,10 +255,11 @@ def test_ours_in_a_lookaside_for_skopeo_and_podman(
     skopeo(*common, f"docker://{name}", f"dir:{home}/out")
     push(running, "ours:2", IMAGE)
     skopeo(*common, f"docker://{running.address}/ours:2", f"dir:{home}/out", code=1)
-    storage = ("--root", f"{home}/storage", "--runroot", f"{home}/run", "--storage-driver", "vfs")
-    argv = ["podman", *storage, "pull", "--tls-verify=false", "--signature-policy", path, name]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=120)
-    assert done.returncode == 0, done.stderr
+    with tempfile.TemporaryDirectory(prefix="on-") as short:  # podman's runroot has at most 50 characters
+        storage = ("--root", f"{home}/storage", "--runroot", f"{short}/run", "--storage-driver", "vfs")
+        argv = ["podman", *storage, "pull", "--tls-verify=false", "--signature-policy", path, name]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=120)
+        assert done.returncode == 0, done.stderr
 
 
 def parse_name(name: str) -> Any:

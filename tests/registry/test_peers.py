@@ -138,7 +138,7 @@ def test_podman_and_buildah_push_and_pull(
         assert image.endswith(process.run(argv, env=peer.env).stdout.decode().split()[-1])
 
 
-def test_containerd_pushes_and_pulls(running: Running, client: Client, layout: Path, tmp_path: Path) -> None:
+def test_containerd_pushes_and_pulls(running: Running, client: Client, layout: Path) -> None:
     _run(
         "skopeo",
         "copy",
@@ -146,7 +146,10 @@ def test_containerd_pushes_and_pulls(running: Running, client: Client, layout: P
         f"oci:{layout}:image",
         f"docker://{running.address}/ctr/a:1",
     )
-    with containerd(tmp_path / "containerd") as peer:
+    with (
+        tempfile.TemporaryDirectory(prefix="on-") as short,  # a socket's path has at most 107 bytes
+        containerd(Path(short, "containerd")) as peer,
+    ):
         source, target = f"{running.address}/ctr/a:1", f"{running.address}/ctr/b:2"
         process.run(peer.argv("image", "pull", "--plain-http", "--local", source), timeout=120)
         process.run(peer.argv("image", "tag", source, target))
