@@ -92,8 +92,8 @@ def test_one_tag_and_one_digest(origin: Registry, target: Registry, tmp_path: Pa
     assert read(f"docker://{target.address}/multi@{MULTI.digest}")[0] == MULTI.digest
     for place in (f"dir:{tmp_path}/by-digest", f"oci:{tmp_path}/layout"):  # ... and back, whole again
         sync(f"docker://{origin.address}/{name}", place)
-        (done,) = sync("--scoped", place, f"docker://{target.address}/back/{place[:3]}")
-        assert done["digest"] == MULTI.digest
+        (back,) = sync("--scoped", place, f"docker://{target.address}/back/{place[:3]}")
+        assert back["digest"] == MULTI.digest
         assert read(f"docker://{target.address}/back/{place[:3]}/multi@{MULTI.digest}")[0] == MULTI.digest
 
 
