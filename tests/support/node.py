@@ -98,7 +98,7 @@ def leaks(node: Node) -> list[str]:
 
 
 def left_of_pods(node: Node) -> list[str]:
-    """As `leaks`, without what the node keeps for the next pod: its bridge and rules, the mounts of layers."""
+    """As `leaks`, without what is kept for the next pod: its bridge and rules, the mounts of layers."""
     kept = ("bridge ", "iptables ", f"mount {node.state}/layers/")
     return [line for line in leaks(node) if not line.startswith(kept)]
 
