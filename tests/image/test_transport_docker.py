@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -23,7 +24,11 @@ def server() -> Iterator[Registry]:
 
 class TestDocker(TransportSuite):
     @pytest.fixture
-    def place(self, server: Registry) -> Place:
+    def place(self, server: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+        signatures = tmp_path / ".config/containers/registries.d"  # none of them in this machine's own folder
+        signatures.mkdir(parents=True)
+        (signatures / "own.yaml").write_text(f"default-docker:\n  lookaside: file://{tmp_path}/signatures\n")
+        monkeypatch.setenv("HOME", str(tmp_path))
         location = parse(f"docker://{server.address}/suite/{uuid.uuid4().hex}:v1")
         known = Transports()
         return Place(
