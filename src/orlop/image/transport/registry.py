@@ -276,7 +276,8 @@ class RegistryClient:
         return Broken(
             self.endpoint.host,
             "speaks plain http where https is expected",
-            hint=f'put [[registry]] location = "{self.endpoint.host}", insecure = true into registries.conf',
+            hint=f'put [[registry]] location = "{self.endpoint.host}", insecure = true into registries.conf,'
+            " or give --tls-verify=false",
             lasting=True,
         )
 
