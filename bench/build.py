@@ -12,8 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.copy import watched
-from bench.measure import Sample, Timing, in_turns, tmpfs
+from bench.measure import Sample, Timing, in_turns, sampled, tmpfs
 from bench.peers import Podman, podman
 from bench.run import orlop_env
 from orlop.kit import process
@@ -65,7 +64,7 @@ def measure(folder: Path, *, rounds: int) -> dict[str, list[Timing]]:
 
             def build(name: str, *options: str) -> Sample:
                 argv, environment = programs[name]
-                return watched([*argv, *options, "-t", "bench", str(context)], environment)
+                return sampled([*argv, *options, "-t", "bench", str(context)], environment)
 
             found = {}
             for title, options in (("build, three stages, cold", ["--no-cache"]), ("... warm", [])):

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 import shutil
-import subprocess
 import sys
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench import image
-from bench.measure import Sample, Timing, high_water, in_turns, tmpfs
+from bench.measure import Sample, Timing, in_turns, sampled, tmpfs
 from bench.run import orlop_env
 from tests.support import images
 from tests.support.registry import registry
 
 _ORLOP = os.path.join(os.path.dirname(sys.executable), "orlop")
-_LOOK = 0.005
 
 
 def measure(folder: Path, *, rounds: int) -> dict[str, list[Timing]]:
@@ -34,7 +30,7 @@ def measure(folder: Path, *, rounds: int) -> dict[str, list[Timing]]:
 
         def copy(argv: Sequence[str], name: str) -> Sample:
             with registry(storage=memory / "to") as target:
-                taken = watched([*argv, f"docker://{name}", f"docker://{target.address}/copy:1"], env)
+                taken = sampled([*argv, f"docker://{name}", f"docker://{target.address}/copy:1"], env)
             shutil.rmtree(memory / "to")
             return taken
 
@@ -59,21 +55,3 @@ def measure(folder: Path, *, rounds: int) -> dict[str, list[Timing]]:
                 }
                 found[title] = in_turns(candidates, rounds=rounds)
     return found
-
-
-def watched(argv: Sequence[str], env: Mapping[str, str]) -> Sample:
-    """A program's time, and the most memory that it held.
-
-    It is looked at while it runs: what the kernel tells at its end (wait4(2)) counts our own memory too, from
-    which it was forked.
-    """
-    peak = 0
-    started = time.perf_counter()
-    with subprocess.Popen(argv, env=dict(env), stdout=subprocess.DEVNULL) as child:
-        while child.poll() is None:
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it ended meanwhile
-                peak = max(peak, high_water(child.pid))
-            time.sleep(_LOOK)
-    if child.returncode:
-        raise RuntimeError(f"{' '.join(argv)}: status {child.returncode}")
-    return Sample(time.perf_counter() - started, peak)

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from orlop.kit import kernel, process
 
+_LOOK = 0.01  # seconds between two looks at a program's memory
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -82,17 +84,31 @@ def whole(argv: Sequence[str], env: Mapping[str, str], *, timeout: float = 600) 
 
 
 def sampled(argv: Sequence[str], env: Mapping[str, str]) -> Sample:
-    """As `whole`, with the most memory that the program, or a child that it waited for, had at once."""
-    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    actions = [(os.POSIX_SPAWN_DUP2, null, 0), (os.POSIX_SPAWN_DUP2, null, 1)]
+    """As `whole`, with the most memory that the program, or a child of it, had at once.
+
+    They are looked at while they run: what the kernel tells at the end (wait4(2)) counts our own memory too,
+    from which the program was forked.
+    """
+    peak = 0
     started = time.perf_counter()
-    pid = os.posix_spawnp(argv[0], list(argv), dict(env), file_actions=actions)
-    _, status, usage = os.wait4(pid, 0)
+    child = process.spawn(argv, env=env, stderr=2)
+    while child.poll() is None:
+        for pid in (child.pid, *_children(child.pid)):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+                peak = max(peak, high_water(pid))
+        time.sleep(_LOOK)
     taken = time.perf_counter() - started
-    os.close(null)
-    if status:
-        raise RuntimeError(f"{process.printable(argv)}: status {os.waitstatus_to_exitcode(status)}")
-    return Sample(taken, usage.ru_maxrss * 1024)
+    if child.poll():
+        raise RuntimeError(f"{process.printable(argv)}: status {child.poll()}")
+    return Sample(taken, peak)
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as stream:
+            return [int(word) for word in stream.read().split()]
+    except OSError:
+        return []
 
 
 def high_water(pid: int) -> int:
